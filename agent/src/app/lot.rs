@@ -1,0 +1,131 @@
+//! The parking lot: copies of held SYNs, the namespaces they belong to, and the sockets that reach into those.
+//!
+//! Knows nothing of when to replay. A namespace is kept open while a SYN is parked in it; what cannot be replayed is
+//! left to the kernel's own retry.
+
+use std::{
+    collections::HashMap,
+    rc::{Rc, Weak},
+};
+
+use conngate_common::{
+    id::{MonoTime, NetnsCookie, SocketCookie},
+    record::ParkedRecord,
+};
+
+use super::error_chain;
+use crate::{
+    kernel::{
+        destroy,
+        replay::{raw::Replayer, syn},
+        sock_diag::{SockDiag, SockDiagError},
+    },
+    netns::{Netns, NetnsWorker},
+};
+
+struct Parked {
+    record: Box<ParkedRecord>,
+    place: Rc<Place>,
+}
+
+/// A namespace in which SYNs are parked.
+struct Place {
+    netns: Netns,
+    replayer: Option<Replayer>,
+}
+
+pub(super) struct Lot {
+    worker: NetnsWorker,
+    parked: HashMap<SocketCookie, Parked>,
+    places: HashMap<NetnsCookie, Weak<Place>>,
+}
+
+impl Lot {
+    pub(super) fn new(worker: NetnsWorker) -> Self {
+        Self { worker, parked: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// Keeps the SYN; answers its namespace, which is `home` where the connecting process does not show another.
+    pub(super) fn park(&mut self, record: ParkedRecord, home: &Netns) -> Netns {
+        let place = self.place(&record, home);
+        let netns = place.netns.clone();
+        self.parked.insert(record.header.socket, Parked { record: Box::new(record), place });
+        netns
+    }
+
+    pub(super) fn unpark(&mut self, socket: SocketCookie) {
+        self.parked.remove(&socket);
+        if self.parked.is_empty() {
+            self.places.clear();
+        }
+    }
+
+    /// Sends the SYNs of `sockets` again.
+    pub(super) fn replay(&self, sockets: &[SocketCookie], now: MonoTime) {
+        let mut packets: Vec<(&Rc<Place>, Vec<_>)> = Vec::new();
+        for parked in sockets.iter().filter_map(|socket| self.parked.get(socket)) {
+            match syn::rebuild(&parked.record, now) {
+                Ok(packet) => match packets.iter_mut().find(|(place, _)| Rc::ptr_eq(place, &parked.place)) {
+                    Some((_, packets)) => packets.push(packet),
+                    None => packets.push((&parked.place, vec![packet])),
+                },
+                Err(error) => tracing::debug!(error = error_chain(&error), "SYN left to the kernel's own retry"),
+            }
+        }
+        for (place, packets) in packets {
+            let Some(replayer) = &place.replayer else { continue };
+            match replayer.send(&packets) {
+                Ok(sent) => tracing::debug!(sent, "replayed"),
+                Err(error) => tracing::warn!(error = error_chain(&error), "SYNs left to the kernel's own retry"),
+            }
+        }
+    }
+
+    /// Ends the connections of `sockets` with an error.
+    pub(super) fn reset(&self, sockets: &[SocketCookie]) {
+        for parked in sockets.iter().filter_map(|socket| self.parked.get(socket)) {
+            let ended = self
+                .diag(&parked.place.netns)
+                .map_err(destroy::DestroyError::from)
+                .and_then(|diag| destroy::destroy(&diag, &parked.record));
+            if let Err(error) = ended {
+                tracing::warn!(error = error_chain(&error), "connection released, not reset");
+            }
+        }
+    }
+
+    /// A socket to ask and to end connections in `netns`.
+    pub(super) fn diag(&self, netns: &Netns) -> Result<SockDiag, SockDiagError> {
+        SockDiag::open(&self.worker, netns)
+    }
+
+    /// The place of the connecting process's namespace. The process may be gone, and its pid another's: what counts is
+    /// that the namespace is the socket's.
+    fn place(&mut self, record: &ParkedRecord, home: &Netns) -> Rc<Place> {
+        let (cookie, tgid) = (record.connector.netns, record.connector.tgid);
+        let wanted = if cookie == NetnsCookie(0) { home.cookie() } else { cookie };
+        if let Some(place) = self.places.get(&wanted).and_then(Weak::upgrade) {
+            return place;
+        }
+        let netns = if wanted == home.cookie() {
+            home.clone()
+        } else {
+            let found = Netns::of_process(&self.worker, tgid);
+            match found {
+                Ok(netns) if [wanted, NetnsCookie(0)].contains(&netns.cookie()) => netns,
+                Ok(_) | Err(_) => {
+                    tracing::debug!(tgid, netns = wanted.0, "namespace of a held connection not found");
+                    home.clone()
+                }
+            }
+        };
+        let replayer = Replayer::open(&self.worker, &netns)
+            .inspect_err(|error| {
+                tracing::warn!(error = error_chain(error), "no replay: the kernel's own retry remains")
+            })
+            .ok();
+        let place = Rc::new(Place { netns, replayer });
+        self.places.insert(wanted, Rc::downgrade(&place));
+        place
+    }
+}

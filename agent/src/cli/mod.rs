@@ -1,0 +1,64 @@
+//! The command line: one file per verb.
+//!
+//! Knows nothing of how a verb does its work.
+
+pub mod check;
+pub mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+/// Holds an application's outbound connections in the kernel until its Envoy sidecar is ready.
+#[derive(Debug, Parser)]
+#[command(name = "conngate", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run one command behind a gate, on this machine, without Kubernetes.
+    Run(run::Options),
+    /// Say whether this machine can hold connections, and what each finding means.
+    Check(check::Options),
+}
+
+/// What every verb that loads programs or prints understands.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// How results are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Let the eBPF programs log: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG).
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub bpf_log: u8,
+    /// Use this eBPF object instead of the built-in one.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub bpf_object: Option<PathBuf>,
+}
+
+/// A format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Cli {
+    /// Does it. Errors are reported here, once, with the chain of causes.
+    #[must_use]
+    pub fn execute(self) -> Exit {
+        match self.verb {
+            Verb::Run(options) => run::run(options),
+            Verb::Check(options) => check::check(&options),
+        }
+    }
+}

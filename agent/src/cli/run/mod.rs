@@ -1,0 +1,140 @@
+//! `conngate run`: gates one command on this machine.
+//!
+//! Knows nothing of Kubernetes. The order is the point: whatever can fail comes before CMD is started, so that a failure
+//! leaves nothing attached; once CMD runs, nothing that fails here stops it.
+//!
+//! Who looks after what: the programs hang on the scope (CMD's cgroup) by descriptors that this process and the keeper
+//! share. A killed conngate leaves the keeper, which removes the scope when CMD's last process is gone.
+
+mod command;
+mod keeper;
+mod options;
+mod preflight;
+mod report;
+mod signals;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+pub use self::options::Options;
+pub(crate) use self::preflight::NEEDED;
+use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
+use crate::{
+    app::{App, GateSpec, Node, Notice, error_chain},
+    cgroup::{hierarchy::Hierarchy, scope::Scope},
+    exit::Exit,
+    kernel::{
+        load::{self, Loaded},
+        object::Object,
+        records::Ring,
+    },
+    netns::{Netns, NetnsWorker},
+};
+
+/// Runs CMD and ends as it ends.
+#[must_use]
+pub fn run(options: Options) -> Exit {
+    match prepare(&options).and_then(Prepared::run) {
+        Ok(exit) => exit,
+        Err(error) => {
+            report::failed(options.common.output, &error);
+            Exit::Failed
+        }
+    }
+}
+
+/// Everything that exists before the first thread is started.
+struct Prepared {
+    options: Options,
+    spec: GateSpec,
+    hierarchy: Hierarchy,
+    scope: Scope,
+    loaded: Loaded,
+    ring: Ring,
+    signals: Signals,
+    keeper: Keeper,
+}
+
+fn prepare(options: &Options) -> anyhow::Result<Prepared> {
+    let spec = options.spec()?;
+    preflight::capabilities()?;
+    let hierarchy = Hierarchy::find()?;
+    let object = Object::open(options.common.bpf_object.as_deref())?;
+    let (mut loaded, ring) = load::load(&object, options.common.bpf_log)?;
+    let scope = Scope::create(&hierarchy.own()?)?;
+    let started = || -> anyhow::Result<_> {
+        if let Some(why) = loaded.attach_gate(scope.path(), &hierarchy.mount)? {
+            tracing::warn!(why, "no connect hooks: held connections are not attributed to a process");
+        }
+        let signals = Signals::block()?;
+        Ok((signals, Keeper::start(&scope)?))
+    }();
+    match started {
+        Ok((signals, keeper)) => {
+            Ok(Prepared { options: options.clone(), spec, hierarchy, scope, loaded, ring, signals, keeper })
+        }
+        Err(error) => {
+            drop(loaded);
+            scope.remove()?;
+            Err(error)
+        }
+    }
+}
+
+impl Prepared {
+    fn run(mut self) -> anyhow::Result<Exit> {
+        // After the keeper's fork, so that only this process holds it: it watches listeners of the whole machine.
+        if let Err(error) = self.loaded.attach_listener_hook(&self.hierarchy.mount) {
+            tracing::warn!(error = error_chain(&error), "listeners are found by polling alone");
+        }
+        let (scope, keeper) = (self.scope, self.keeper);
+        let session = Session { options: self.options, spec: self.spec, level: self.hierarchy.level(scope.path()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+        let ended = runtime.block_on(session.serve(&scope, self.loaded, self.ring, self.signals));
+        keeper.dismiss(&scope);
+        ended
+    }
+}
+
+/// One CMD behind its gate.
+struct Session {
+    options: Options,
+    spec: GateSpec,
+    level: u32,
+}
+
+impl Session {
+    async fn serve(self, scope: &Scope, loaded: Loaded, ring: Ring, signals: Signals) -> anyhow::Result<Exit> {
+        let worker = NetnsWorker::start()?;
+        let home = Netns::current(&worker)?;
+        let node = Node { pod_levels: [self.level; 2], capture_ports: self.spec.capture_ports };
+        let mut app = App::new(loaded, ring, worker, node)?;
+        app.enrol(scope.id()?, self.spec.clone(), home);
+        let mut reporter = Reporter::new(&self.options);
+        let mut signals = signals.listen()?;
+        let mut gated = match Gated::start(&self.options.command, scope.door()?, signals.original()) {
+            Ok(gated) => gated,
+            Err(error) => return Ok(reporter.not_started(&self.options.command, &error)),
+        };
+        let exit = loop {
+            tokio::select! {
+                status = &mut gated.status => break status.context("CMD's status is lost")?,
+                signal = signals.next() => gated.forward(signal?),
+                notice = app.next() => {
+                    let notice = notice?;
+                    if matches!(notice, Notice::Opened(..)) {
+                        app.loaded().detach_listener_hook();
+                    }
+                    reporter.tell(&notice);
+                }
+            }
+        };
+        // What the kernel told before CMD's end is still to be said.
+        while let Ok(Ok(notice)) = tokio::time::timeout(Duration::ZERO, app.next()).await {
+            reporter.tell(&notice);
+        }
+        reporter.summary(&app.loaded().counters);
+        Ok(command::exit(exit))
+    }
+}

@@ -1,0 +1,143 @@
+//! The options of `conngate run`, parsed into our types.
+//!
+//! Knows nothing of what they lead to.
+
+use std::{ffi::OsString, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+use conngate_common::gate::{CapturePorts, ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
+
+use crate::{
+    app::GateSpec,
+    cli::Common,
+    gate::{OnTimeout, Policy, Readiness},
+    ready::url::{ReadyUrl, ReadyUrlError},
+};
+
+/// Bounds of `--timeout`.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Options of `conngate run`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit status: CMD's own; 128 + n when signal n ended it; 125 when conngate failed before CMD was \
+    started; 126 when CMD cannot be executed; 127 when CMD was not found; 2 for a wrong command line."
+)]
+pub struct Options {
+    /// A port that the mesh redirects connections to; repeatable.
+    #[arg(long = "capture-port", value_name = "PORT", default_value = "15001", value_parser = clap::value_parser!(u16).range(1..))]
+    pub capture_ports: Vec<u16>,
+    /// Ready when this URL on loopback answers 200; `none`: when somebody listens on a capture port.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000/ready")]
+    pub ready_url: ReadyWhen,
+    /// The longest hold, from the first held connection (1s to 10m).
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = timeout)]
+    pub timeout: Duration,
+    /// What happens to held connections then: release lets them go on, reset ends them with an error.
+    #[arg(long, value_enum, default_value_t = AtTimeout::Release)]
+    pub on_timeout: AtTimeout,
+    /// hold: nothing captured leaves before ready. retry: an attempt passes as soon as somebody listens. observe: count only.
+    #[arg(long, value_enum, default_value_t = RunMode::Hold)]
+    pub mode: RunMode,
+    /// Never hold this user's connections (a proxy inside CMD); repeatable.
+    #[arg(long = "exempt-uid", value_name = "UID", value_parser = clap::value_parser!(u32).range(..i64::from(NO_UID)))]
+    pub exempt_uids: Vec<u32>,
+    /// What every verb understands.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// When the proxy counts as ready.
+#[derive(Clone, Debug)]
+pub enum ReadyWhen {
+    /// This URL answers 200.
+    Url(ReadyUrl),
+    /// Somebody listens on a capture port.
+    Listening,
+}
+
+impl FromStr for ReadyWhen {
+    type Err = ReadyUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ReadyUrlError> {
+        if text == "none" { Ok(Self::Listening) } else { text.parse().map(Self::Url) }
+    }
+}
+
+/// `--on-timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AtTimeout {
+    /// Held connections go on.
+    Release,
+    /// Held connections end with an error.
+    Reset,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunMode {
+    /// See [`Mode::Hold`].
+    Hold,
+    /// See [`Mode::Retry`].
+    Retry,
+    /// See [`Mode::Observe`].
+    Observe,
+}
+
+/// More values than the kernel's tables have room for.
+#[derive(Debug, thiserror::Error)]
+#[error("{option} is given {given} times, at most {allowed} are possible")]
+pub struct TooMany {
+    option: &'static str,
+    given: usize,
+    allowed: usize,
+}
+
+impl Options {
+    /// The gate that these options ask for.
+    ///
+    /// # Errors
+    /// When there are more ports or uids than a gate can have.
+    pub fn spec(&self) -> Result<GateSpec, TooMany> {
+        let ready_url = match &self.ready_url {
+            ReadyWhen::Url(url) => Some(url.clone()),
+            ReadyWhen::Listening => None,
+        };
+        Ok(GateSpec {
+            policy: Policy {
+                mode: match self.mode {
+                    RunMode::Hold => Mode::Hold,
+                    RunMode::Retry => Mode::Retry,
+                    RunMode::Observe => Mode::Observe,
+                },
+                timeout: self.timeout,
+                on_timeout: match self.on_timeout {
+                    AtTimeout::Release => OnTimeout::Release,
+                    AtTimeout::Reset => OnTimeout::Reset,
+                },
+                readiness: if ready_url.is_some() { Readiness::Probe } else { Readiness::Listener },
+            },
+            capture_ports: CapturePorts(slots::<_, MAX_CAPTURE_PORTS>("--capture-port", &self.capture_ports, 0)?),
+            exempt_uids: slots::<_, MAX_EXEMPT_UIDS>("--exempt-uid", &self.exempt_uids, NO_UID)?,
+            default_class: ContainerClass::Gated,
+            ready_url,
+        })
+    }
+}
+
+fn slots<T: Copy, const N: usize>(option: &'static str, given: &[T], unused: T) -> Result<[T; N], TooMany> {
+    let mut slots = [unused; N];
+    let taken = slots.get_mut(..given.len()).ok_or(TooMany { option, given: given.len(), allowed: N })?;
+    taken.copy_from_slice(given);
+    Ok(slots)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let allowed = "allowed: 1s to 10m, such as 90s or 2m30s";
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; {allowed}"))?;
+    if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(allowed.to_owned()) }
+}

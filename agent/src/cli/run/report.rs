@@ -1,0 +1,173 @@
+//! What `run` says: on stderr, for stdout is CMD's.
+//!
+//! Knows nothing of why. Text is one line per opened gate that held something; JSON is one object per notice, of the
+//! shape in docs/cli.md.
+
+use std::{ffi::OsString, io, net::IpAddr, time::Duration};
+
+use conngate_common::{
+    id::MonoTime,
+    reason::Reason,
+    record::{EndedRecord, Outcome, ParkedRecord},
+    verdict::Verdict,
+};
+use serde_json::{Value, json};
+
+use super::options::{AtTimeout, Options, ReadyWhen};
+use crate::{app::Notice, cli::Output, exit::Exit, gate::Summary, kernel::counters::Counters};
+
+/// Version of the JSON lines' shape.
+const SHAPE: u32 = 1;
+
+/// Says what happens.
+pub(super) struct Reporter {
+    output: Output,
+    until: String,
+    at_timeout: &'static str,
+    ports: String,
+    timeout: Duration,
+}
+
+impl Reporter {
+    pub(super) fn new(options: &Options) -> Self {
+        let ports = options.capture_ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        Self {
+            output: options.common.output,
+            until: match &options.ready_url {
+                ReadyWhen::Url(url) => format!("{url} answered 200"),
+                ReadyWhen::Listening => String::new(),
+            },
+            at_timeout: match options.on_timeout {
+                AtTimeout::Release => "released",
+                AtTimeout::Reset => "reset",
+            },
+            ports,
+            timeout: options.timeout,
+        }
+    }
+
+    /// Says what happened.
+    pub(super) fn tell(&mut self, notice: &Notice) {
+        match (self.output, notice) {
+            (Output::Text, Notice::Opened(_, summary)) if summary.held != 0 => {
+                eprintln!("conngate: {}", self.opened(summary));
+            }
+            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..)) => {}
+            (Output::Json, Notice::Held(record)) => say("held", held(record)),
+            (Output::Json, Notice::Ended(record, outcome)) => say("ended", ended(record, *outcome)),
+            (Output::Json, Notice::Opened(_, summary)) => say(
+                "opened",
+                json!({
+                    "reason": summary.reason.word(),
+                    "held": summary.held,
+                    "waiting": summary.waiting,
+                    "longest_seconds": summary.longest.as_secs_f64(),
+                    "until": self.until_what(summary.reason),
+                }),
+            ),
+        }
+    }
+
+    /// Says what would have been held, where nothing is.
+    pub(super) fn summary(&self, counters: &Counters) {
+        let would_hold = [Reason::NotReady, Reason::NoListener, Reason::Unclassified]
+            .into_iter()
+            .filter_map(|reason| counters.judged(Verdict::WouldHold(reason)).ok())
+            .sum::<u64>();
+        match self.output {
+            Output::Json => say("summary", json!({ "would_hold": would_hold })),
+            Output::Text if would_hold != 0 => {
+                eprintln!("conngate: would have held {}", count(would_hold, "connection attempt"));
+            }
+            Output::Text => {}
+        }
+    }
+
+    /// CMD was not started.
+    pub(super) fn not_started(&self, command: &[OsString], error: &io::Error) -> Exit {
+        let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+        failed(self.output, &anyhow::anyhow!("cannot run {program}: {error}"));
+        if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotExecute }
+    }
+
+    fn opened(&self, summary: &Summary) -> String {
+        let held = count(summary.held, "connection");
+        let seconds = summary.longest.as_secs_f64();
+        format!("held {held} for {seconds:.2} s, until {} ({})", self.until_what(summary.reason), summary.reason)
+    }
+
+    fn until_what(&self, reason: Reason) -> String {
+        match reason {
+            Reason::Ready => self.until.clone(),
+            Reason::Listening => format!("somebody listened on port {}", self.ports),
+            Reason::Timeout => {
+                format!("the timeout of {}, and {}", humantime::format_duration(self.timeout), self.at_timeout)
+            }
+            Reason::Operator => "an operator opened the gate".to_owned(),
+            Reason::Terminating => "the command ended".to_owned(),
+            Reason::AgentStale
+            | Reason::NotEnrolled
+            | Reason::Exempt
+            | Reason::NotReady
+            | Reason::NoListener
+            | Reason::Unclassified
+            | Reason::Invalid => reason.to_string(),
+        }
+    }
+}
+
+/// conngate itself failed.
+pub(super) fn failed(output: Output, error: &anyhow::Error) {
+    match output {
+        Output::Text => eprintln!("conngate: {error:#}"),
+        Output::Json => say("error", json!({ "error": format!("{error:#}") })),
+    }
+}
+
+fn say(event: &str, mut fields: Value) {
+    if let Value::Object(map) = &mut fields {
+        map.insert("version".to_owned(), SHAPE.into());
+        map.insert("event".to_owned(), event.into());
+        map.insert("monotonic_seconds".to_owned(), seconds(crate::kernel::clock::now()).into());
+    }
+    eprintln!("{fields}");
+}
+
+fn held(record: &ParkedRecord) -> Value {
+    let connector = &record.connector;
+    let comm: Vec<u8> = connector.comm.into_iter().take_while(|byte| *byte != 0).collect();
+    let ip = match record.ip_version {
+        4 => IpAddr::from([record.dst_ip[0], record.dst_ip[1], record.dst_ip[2], record.dst_ip[3]]),
+        _ => IpAddr::from(record.dst_ip),
+    };
+    json!({
+        "socket": record.header.socket.0,
+        "reason": Reason::try_from(record.reason).unwrap_or(Reason::Invalid).word(),
+        "destination": std::net::SocketAddr::new(ip, record.dst_port).to_string(),
+        "capture_port": record.capture_port,
+        "process": (connector.tgid != 0).then(|| json!({
+            "pid": connector.tgid,
+            "uid": connector.uid,
+            "name": String::from_utf8_lossy(&comm),
+        })),
+        "since": seconds(record.first_drop),
+    })
+}
+
+fn ended(record: &EndedRecord, outcome: Outcome) -> Value {
+    json!({
+        "socket": record.header.socket.0,
+        "outcome": outcome.word(),
+        "attempts": record.attempts,
+        "held_seconds": Duration::from_nanos(record.header.at.since(record.first_drop)).as_secs_f64(),
+        "at": seconds(record.header.at),
+    })
+}
+
+fn seconds(time: MonoTime) -> f64 {
+    Duration::from_nanos(time.0).as_secs_f64()
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,41 @@
+//! The core: decides, for every gate, when it opens and which parked SYNs are sent again.
+//!
+//! Knows nothing of clocks, sockets, maps, tasks or Kubernetes. Time and events go in ([`Table::handle`],
+//! [`Table::tick`]), effects and the next deadline come out ([`Table::poll_effect`], [`Table::next_deadline`]).
+//!
+//! How to drive it: hand over one event or a burst, poll effects until there are none, sleep until the next event or
+//! the next deadline, tick. Replays are put together while effects are polled, so a burst of events makes one batch.
+//!
+//! Invariants:
+//! - An effect states what should be, in the order in which it should become so; carrying one out twice does no harm.
+//! - A gate opens once and stays open. No SYN is replayed before its gate is written open: it would be dropped again.
+//! - No connection is reset after its gate is open.
+//! - At most one probe of a gate is under way. Whoever asks must answer, in the end with [`Answer::NotReady`].
+//! - Every socket that was parked is unparked exactly once: ended, given up, its gate retired, or never known.
+//! - Memory grows with gates and waiting connections, not with events.
+
+mod backoff;
+mod effect;
+mod event;
+#[expect(clippy::module_inception, reason = "one gate, beside the table of all of them")]
+mod gate;
+mod pacing;
+mod policy;
+mod prober;
+mod table;
+
+pub use self::{
+    effect::{Effect, Summary, Want},
+    event::{Answer, Event},
+    gate::Gate,
+    pacing::WINDOW,
+    policy::{OnTimeout, Policy, Readiness},
+    table::Table,
+};
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_model;
+#[cfg(test)]
+mod tests_reference;

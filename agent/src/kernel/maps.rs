@@ -1,0 +1,115 @@
+//! The maps that the agent writes: gates, containers, itself.
+//!
+//! Knows nothing of when to write what.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError},
+};
+use conngate_common::{
+    Shared,
+    gate::{AgentEntry, ContainerEntry, GateEntry},
+    id::CgroupId,
+};
+
+/// A shared value as aya wants it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: `Shared` guarantees that the value is plain bytes without padding; `Raw` is transparent.
+unsafe impl<T: Shared> aya::Pod for Raw<T> {}
+
+/// A map could not be found, read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("map {map}")]
+pub struct MapAccessError {
+    /// Which.
+    pub map: &'static str,
+    /// Why.
+    pub source: MapError,
+}
+
+impl MapAccessError {
+    pub(super) fn of(map: &'static str) -> impl Fn(MapError) -> Self {
+        move |source| Self { map, source }
+    }
+}
+
+/// Takes `name` out of the loaded object.
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, MapAccessError> {
+    let map = ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
+    map.and_then(T::try_from).map_err(MapAccessError::of(name))
+}
+
+/// The maps that the agent writes.
+pub struct Maps {
+    gates: HashMap<MapData, u64, Raw<GateEntry>>,
+    containers: HashMap<MapData, u64, Raw<ContainerEntry>>,
+    agent: Array<MapData, Raw<AgentEntry>>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapAccessError> {
+        Ok(Self { gates: take(ebpf, "GATES")?, containers: take(ebpf, "CONTAINERS")?, agent: take(ebpf, "AGENT")? })
+    }
+
+    /// Writes a pod's gate.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn write_gate(&mut self, gate: CgroupId, entry: GateEntry) -> Result<(), MapAccessError> {
+        self.gates.insert(gate.0, Raw(entry), 0).map_err(MapAccessError::of("GATES"))
+    }
+
+    /// Removes a pod's gate; it may be gone already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_gate(&mut self, gate: CgroupId) -> Result<(), MapAccessError> {
+        gone(self.gates.remove(&gate.0)).map_err(MapAccessError::of("GATES"))
+    }
+
+    /// A pod's gate as the kernel has it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gate(&self, gate: CgroupId) -> Result<GateEntry, MapAccessError> {
+        self.gates.get(&gate.0, 0).map(|raw| raw.0).map_err(MapAccessError::of("GATES"))
+    }
+
+    /// Writes a container's class.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn write_container(&mut self, container: CgroupId, entry: ContainerEntry) -> Result<(), MapAccessError> {
+        self.containers.insert(container.0, Raw(entry), 0).map_err(MapAccessError::of("CONTAINERS"))
+    }
+
+    /// Removes a container; it may be gone already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_container(&mut self, container: CgroupId) -> Result<(), MapAccessError> {
+        gone(self.containers.remove(&container.0)).map_err(MapAccessError::of("CONTAINERS"))
+    }
+
+    /// Writes what the agent says about itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn write_agent(&mut self, entry: AgentEntry) -> Result<(), MapAccessError> {
+        self.agent.set(0, Raw(entry), 0).map_err(MapAccessError::of("AGENT"))
+    }
+}
+
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

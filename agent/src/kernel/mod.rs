@@ -1,0 +1,21 @@
+//! The kernel side seen from user space, and the only place that names aya: load, attach, maps, records, replay.
+//!
+//! Knows nothing of pods, readiness or the command line: it moves values of `conngate_common` in and out of the kernel.
+//!
+//! Invariants:
+//! - Nothing is attached before everything is loaded and the maps are written.
+//! - What is attached goes when its [`attach::Attached`] goes, unless another process holds the same descriptors.
+
+pub mod attach;
+pub mod btf;
+pub mod clock;
+pub mod counters;
+pub mod destroy;
+pub mod features;
+pub mod load;
+pub mod maps;
+pub mod object;
+pub mod query;
+pub mod records;
+pub mod replay;
+pub mod sock_diag;

@@ -1,0 +1,103 @@
+//! Who else is attached: BPF_PROG_QUERY on a cgroup and its ancestors.
+//!
+//! Knows nothing of our own programs. An ancestor's program that was attached without flags forbids attaching below it,
+//! and once something is attached below, a later flagless attach above is skipped there (facts: old Cilium).
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
+
+/// An attach type of ours, by its UAPI number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `BPF_CGROUP_INET4_CONNECT`
+    Connect4,
+    /// `BPF_CGROUP_INET6_CONNECT`
+    Connect6,
+    /// `BPF_CGROUP_INET_EGRESS`
+    Egress,
+    /// `BPF_CGROUP_SOCK_OPS`
+    SockOps,
+}
+
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps];
+
+    /// Its name in bpf(2).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect4 => "cgroup/connect4",
+            Self::Connect6 => "cgroup/connect6",
+            Self::Egress => "cgroup_skb/egress",
+            Self::SockOps => "sock_ops",
+        }
+    }
+
+    const fn attach_type(self) -> bpf_attach_type {
+        match self {
+            Self::Connect4 => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+            Self::Connect6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+            Self::Egress => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+            Self::SockOps => bpf_attach_type::BPF_CGROUP_SOCK_OPS,
+        }
+    }
+}
+
+/// Programs at one hook of one cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbours {
+    /// The cgroup's directory.
+    pub cgroup: PathBuf,
+    /// Where they are attached.
+    pub hook: Hook,
+    /// How many.
+    pub programs: u32,
+    /// Attached without BPF_F_ALLOW_MULTI and BPF_F_ALLOW_OVERRIDE: nothing may be attached below.
+    pub exclusive: bool,
+}
+
+/// What is attached at `hook` to `cgroup` and to each of its ancestors up to `root`, nearest first.
+///
+/// # Errors
+/// When a cgroup cannot be opened or the kernel refuses the query (it needs CAP_NET_ADMIN).
+pub fn neighbours(cgroup: &Path, root: &Path, hook: Hook) -> io::Result<Vec<Neighbours>> {
+    let mut found = Vec::new();
+    for cgroup in cgroup.ancestors().take_while(|ancestor| ancestor.starts_with(root)) {
+        let (programs, flags) = attached(&File::open(cgroup)?, hook)?;
+        if programs != 0 {
+            found.push(Neighbours { cgroup: cgroup.to_owned(), hook, programs, exclusive: flags == 0 });
+        }
+    }
+    Ok(found)
+}
+
+/// Number of programs and attach flags at `hook` of one cgroup.
+fn attached(cgroup: &File, hook: Hook) -> io::Result<(u32, u32)> {
+    // SAFETY: bpf_attr is a union of plain integers, for which zero is valid.
+    let mut attr = unsafe { std::mem::zeroed::<bpf_attr>() };
+    attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attr.query.attach_type = hook.attach_type() as u32;
+    // Without room for ids the kernel says ENOSPC where there are programs, and fills in count and flags all the same.
+    // SAFETY: the kernel reads and writes at most the given size.
+    let result = unsafe {
+        nix::libc::syscall(nix::libc::SYS_bpf, bpf_cmd::BPF_PROG_QUERY, &raw mut attr, size_of::<bpf_attr>())
+    };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(nix::libc::ENOSPC) {
+            return Err(error);
+        }
+    }
+    // SAFETY: the kernel has filled in the query's part of the union.
+    let programs = unsafe { attr.query.__bindgen_anon_2.prog_cnt };
+    // SAFETY: as above.
+    let flags = unsafe { attr.query.attach_flags };
+    Ok((programs, flags))
+}

@@ -1,0 +1,114 @@
+//! Raw sockets in a workload's network namespace, which send rebuilt SYNs.
+//!
+//! Knows nothing of gates or of answers. A packet goes through the namespace's OUTPUT chain, meets its connection's
+//! conntrack entry and gets the same NAT as the first SYN did.
+//!
+//! A listener whose accept queue is full drops what comes: how many to send at a time is the caller's to choose.
+
+use std::{
+    io::IoSlice,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd as _,
+};
+
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::syn::Packet;
+use crate::netns::{Netns, NetnsError, NetnsWorker};
+
+/// Why SYNs were not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No raw socket (needs `CAP_NET_RAW` in the namespace).
+    #[error("no raw socket for replay")]
+    Socket(#[source] NetnsError),
+    /// The kernel took none of the packets.
+    #[error("none of {packets} SYNs could be sent")]
+    Send {
+        /// How many there were.
+        packets: usize,
+        /// What it said of the first.
+        source: Errno,
+    },
+}
+
+/// Packets for one sendmmsg(), the kernel's `UIO_MAXIOV`.
+const BATCH: usize = 1024;
+
+/// Raw sockets of one namespace; they keep it alive.
+#[derive(Debug)]
+pub struct Replayer {
+    v4: Socket,
+    /// `None` where the kernel has no IPv6.
+    v6: Option<Socket>,
+}
+
+impl Replayer {
+    /// Opens the sockets in `netns`.
+    pub fn open(worker: &NetnsWorker, netns: &Netns) -> Result<Self, ReplayError> {
+        // IPPROTO_RAW implies IP_HDRINCL and IPV6_HDRINCL (raw(7), inet6_create in net/ipv6/af_inet6.c).
+        let open = |domain| {
+            let socket = worker.socket(netns, domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            // Nothing is ever read: let nobody fill a buffer here. A larger one does no harm.
+            let _ = socket.set_recv_buffer_size(0);
+            Ok(socket)
+        };
+        let v6 = match open(Domain::IPV6) {
+            Ok(socket) => Some(socket),
+            Err(NetnsError::Socket { source, .. }) if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
+            Err(error) => return Err(ReplayError::Socket(error)),
+        };
+        Ok(Self { v4: open(Domain::IPV4).map_err(ReplayError::Socket)?, v6 })
+    }
+
+    /// Sends all `packets`, and says how many the kernel took: one that it refuses (a filter rule of the workload, say) is
+    /// left to the kernel's own retry. An error when it took none.
+    pub fn send(&self, packets: &[Packet]) -> Result<usize, ReplayError> {
+        let (v4, v6): (Vec<_>, Vec<_>) = packets.iter().partition(|packet| packet.destination().is_ipv4());
+        let mut refused = None;
+        let mut sent = send_all(&self.v4, &v4, &mut refused);
+        match &self.v6 {
+            Some(socket) => sent += send_all(socket, &v6, &mut refused),
+            None if !v6.is_empty() => refused = refused.or(Some(Errno::EAFNOSUPPORT)),
+            None => {}
+        }
+        match refused {
+            Some(source) if sent == 0 => Err(ReplayError::Send { packets: packets.len(), source }),
+            _ => Ok(sent),
+        }
+    }
+}
+
+/// How many of `packets` were sent; `refused` keeps the first error.
+fn send_all(socket: &Socket, packets: &[&Packet], refused: &mut Option<Errno>) -> usize {
+    let slices: Vec<_> = packets.iter().map(|packet| [IoSlice::new(packet.bytes())]).collect();
+    let addresses: Vec<_> = packets.iter().map(|packet| Some(address(packet.destination()))).collect();
+    let mut headers = MultiHeaders::preallocate(packets.len().min(BATCH), None);
+    let (mut next, mut sent) = (0, 0);
+    while next < packets.len() {
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        match sendmmsg(socket.as_raw_fd(), &mut headers, &slices[next..], &addresses[next..], [], flags) {
+            Ok(taken) => {
+                let taken = taken.count();
+                next += taken;
+                sent += taken;
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => {
+                refused.get_or_insert(error);
+                next += 1;
+            }
+        }
+    }
+    sent
+}
+
+/// Port 0: a raw IPv6 socket takes no other.
+fn address(ip: IpAddr) -> SockaddrStorage {
+    SocketAddr::new(ip, 0).into()
+}

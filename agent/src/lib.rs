@@ -1,0 +1,13 @@
+//! conngate: holds an application's outbound connections in the kernel until its Envoy sidecar is ready.
+//!
+//! The tree, from the outside in: `cli` (verbs), `app` (the only composition root), `gate` (the core, pure), `kernel`
+//! (eBPF and raw sockets), `ready` (probes), `netns` and `cgroup`. ARCHITECTURE.md follows one connection through it.
+
+pub mod app;
+pub mod cgroup;
+pub mod cli;
+pub mod exit;
+pub mod gate;
+pub mod kernel;
+pub mod netns;
+pub mod ready;

@@ -1,0 +1,193 @@
+//! Network namespaces, and the one thread that enters them to make sockets there.
+//!
+//! Knows nothing of what the sockets are for: a socket stays in the namespace that it was made in, whoever uses it.
+//!
+//! Invariants:
+//! - No thread but the worker's ever enters another namespace, and that thread runs no other work.
+//! - A socket is made only after setns() succeeded for that very job; a failed job leaves the worker usable.
+//! - Between jobs the worker is at home, so that it keeps nobody's namespace alive. A [`Netns`] and each socket do.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use conngate_common::id::NetnsCookie;
+use nix::{
+    errno::Errno,
+    libc,
+    sched::{CloneFlags, setns},
+    sys::socket::getsockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::oneshot;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    /// The namespace's file cannot be opened: no such process, or no right to look at it (`CAP_SYS_PTRACE`).
+    #[error("cannot open the network namespace {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// setns() failed (needs `CAP_SYS_ADMIN`).
+    #[error("cannot enter the network namespace")]
+    Enter(#[source] Errno),
+    /// socket() failed in the namespace.
+    #[error("cannot make a socket of family {domain}, type {kind} in the network namespace")]
+    Socket {
+        /// `AF_*`.
+        domain: i32,
+        /// `SOCK_*`.
+        kind: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The worker's thread did not start.
+    #[error("cannot start the namespace thread")]
+    Spawn(#[source] io::Error),
+    /// The worker's thread is gone.
+    #[error("the namespace thread has ended")]
+    Gone,
+}
+
+/// A network namespace, kept alive by this handle and its clones.
+#[derive(Clone, Debug)]
+pub struct Netns {
+    fd: Arc<OwnedFd>,
+    cookie: NetnsCookie,
+}
+
+impl Netns {
+    /// The calling thread's namespace.
+    pub fn current(worker: &NetnsWorker) -> Result<Self, NetnsError> {
+        Self::open(worker, "/proc/thread-self/ns/net".as_ref())
+    }
+
+    /// The namespace of process `pid`. That the process is still the one that the caller means is for the caller to check.
+    pub fn of_process(worker: &NetnsWorker, pid: u32) -> Result<Self, NetnsError> {
+        Self::open(worker, format!("/proc/{pid}/ns/net").as_ref())
+    }
+
+    /// The kernel's name for it; 0 where the kernel has none (before 5.14).
+    #[must_use]
+    pub fn cookie(&self) -> NetnsCookie {
+        self.cookie
+    }
+
+    fn open(worker: &NetnsWorker, path: &Path) -> Result<Self, NetnsError> {
+        let file = File::open(path).map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
+        let mut netns = Self { fd: Arc::new(file.into()), cookie: NetnsCookie(0) };
+        let socket = worker.socket(&netns, Domain::UNIX, Type::DGRAM, None)?;
+        netns.cookie = NetnsCookie(getsockopt(&socket, NetnsCookieOption).unwrap_or(0));
+        Ok(netns)
+    }
+}
+
+/// The handle of the one thread that enters namespaces; the thread ends with the last clone.
+#[derive(Clone, Debug)]
+pub struct NetnsWorker {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl NetnsWorker {
+    /// Starts the thread. A process needs one.
+    pub fn start() -> Result<Self, NetnsError> {
+        let path = PathBuf::from("/proc/thread-self/ns/net");
+        let home = File::open(&path).map_err(|source| NetnsError::Open { path, source })?;
+        let (jobs, queue) = mpsc::channel();
+        thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn(move || serve(&home, &queue))
+            .map_err(NetnsError::Spawn)?;
+        Ok(Self { jobs })
+    }
+
+    /// Makes a socket in `netns` (close-on-exec). Blocks for the thread's turn, tens of microseconds.
+    pub fn socket(
+        &self,
+        netns: &Netns,
+        domain: Domain,
+        kind: Type,
+        protocol: Option<Protocol>,
+    ) -> Result<Socket, NetnsError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let reply = Box::new(move |made| drop(reply.send(made)));
+        self.submit(Job { netns: netns.fd.clone(), domain, kind, protocol, reply })?;
+        answer.recv().map_err(|_| NetnsError::Gone)?
+    }
+
+    /// As [`NetnsWorker::socket`], without blocking the caller's thread.
+    pub async fn socket_async(
+        &self,
+        netns: &Netns,
+        domain: Domain,
+        kind: Type,
+        protocol: Option<Protocol>,
+    ) -> Result<Socket, NetnsError> {
+        let (reply, answer) = oneshot::channel();
+        // A caller that gave up drops the socket with its channel.
+        let reply = Box::new(move |made| drop(reply.send(made)));
+        self.submit(Job { netns: netns.fd.clone(), domain, kind, protocol, reply })?;
+        answer.await.map_err(|_| NetnsError::Gone)?
+    }
+
+    fn submit(&self, job: Job) -> Result<(), NetnsError> {
+        self.jobs.send(job).map_err(|_| NetnsError::Gone)
+    }
+}
+
+struct Job {
+    netns: Arc<OwnedFd>,
+    domain: Domain,
+    kind: Type,
+    protocol: Option<Protocol>,
+    reply: Box<dyn FnOnce(Result<Socket, NetnsError>) + Send>,
+}
+
+impl Job {
+    fn make(&self) -> Result<Socket, NetnsError> {
+        setns(&self.netns, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
+        Socket::new(self.domain, self.kind, self.protocol).map_err(|source| NetnsError::Socket {
+            domain: self.domain.into(),
+            kind: self.kind.into(),
+            source,
+        })
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("netns", &self.netns).finish_non_exhaustive()
+    }
+}
+
+fn serve(home: &File, queue: &mpsc::Receiver<Job>) {
+    for job in queue {
+        let made = job.make();
+        if let Err(error) = setns(home, CloneFlags::CLONE_NEWNET) {
+            tracing::warn!(%error, "the namespace thread cannot go home: it keeps a namespace alive until its next job");
+        }
+        (job.reply)(made);
+    }
+}
+
+/// `SO_NETNS_COOKIE` (kernel 5.14 and later), which nix does not have.
+#[derive(Clone, Copy)]
+struct NetnsCookieOption;
+
+nix::getsockopt_impl!(
+    NetnsCookieOption,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64,
+    nix::sys::socket::sockopt::GetStruct<u64>
+);

@@ -1,0 +1,7 @@
+//! Readiness: is the proxy usable?
+//!
+//! Knows nothing of gates. Whatever answers may be hostile: time and memory are bounded here.
+
+pub mod listener;
+pub mod probe;
+pub mod url;

@@ -1,0 +1,66 @@
+//! How long the kernel goes on retrying a SYN: what a held socket's attempts return, and what is left after release.
+//!
+//! Knows nothing of gates. The numbers are the kernel's (net/ipv4/tcp_timer.c), measured in docs/kernel.md.
+
+/// The largest `TCP_SYNCNT` that the kernel accepts, `MAX_TCP_SYNCNT` in include/net/tcp.h.
+pub const MAX_SYNCNT: u32 = 127;
+
+/// `TCP_SYN_RETRIES`, the kernel's default of `net.ipv4.tcp_syn_retries`.
+pub const ORDINARY_RETRIES: u32 = 6;
+
+/// After this many drops the kernel's own exponential back-off takes over: 127 steady retries would end a hold at 64 s.
+pub const STEADY_ATTEMPTS: u32 = 100;
+
+/// The SYN timeout that the kernel starts from, `TCP_TIMEOUT_INIT`, in seconds.
+const INITIAL_RTO_SECONDS: u64 = 1;
+
+/// What `cgroup_skb/egress` returns to drop a packet (`__cgroup_bpf_run_filter_skb` in kernel/bpf/cgroup.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Drop {
+    /// 2, `NET_XMIT_DROP`: "local congestion", the kernel tries again after half a second without backing off.
+    Steady = 2,
+    /// 0, `-EPERM`: as if the SYN were lost on the wire, with exponential back-off.
+    BackOff = 0,
+}
+
+/// How the drop number `attempts` (from 0) is returned. A socket with a budget of its own sees only the kernel's back-off,
+/// so that its `TCP_SYNCNT` lasts as long as the application meant it to.
+#[inline(always)]
+#[must_use]
+pub const fn drop_code(attempts: u32, own_budget: bool) -> Drop {
+    if attempts < STEADY_ATTEMPTS && !own_budget { Drop::Steady } else { Drop::BackOff }
+}
+
+/// The `TCP_SYNCNT` of a socket that is released but not answered: from here it waits no longer than an ordinary socket
+/// waits from its first SYN.
+///
+/// `retransmits` and `rto_jiffies` are the socket's now, `ordinary` is `net.ipv4.tcp_syn_retries`, `linear` is
+/// `net.ipv4.tcp_syn_linear_timeouts`, which the kernel adds to what we set.
+#[inline(always)]
+#[must_use]
+pub const fn after_release(retransmits: u32, rto_jiffies: u32, hz: u32, ordinary: u32, linear: u32) -> u32 {
+    // An ordinary socket waits 1 + 2 + 4 + … s. This one waits rto, 2 rto, 4 rto, …: count what fits into the same time.
+    let ordinary = if ordinary > 31 { 31 } else { ordinary };
+    let whole = ((1u64 << (ordinary + 1)) - 1) * INITIAL_RTO_SECONDS * hz as u64;
+    let mut waited = rto_jiffies as u64;
+    let mut next = waited;
+    let mut retries = 0;
+    let mut step = 0;
+    while step < 31 {
+        next *= 2;
+        waited += next;
+        if step < ordinary && waited <= whole {
+            retries += 1;
+        }
+        step += 1;
+    }
+    let budget = (retransmits + retries).saturating_sub(linear);
+    if budget < 1 {
+        1
+    } else if budget > MAX_SYNCNT {
+        MAX_SYNCNT
+    } else {
+        budget
+    }
+}

@@ -1,0 +1,133 @@
+//! The verdict on one captured SYN: the rule that the kernel applies is the function that the host tests run.
+//!
+//! Knows nothing of packets, maps or helpers. Pure and total: every input has a verdict, and every verdict a reason.
+//! An input that it does not understand passes.
+
+use crate::{
+    gate::{ContainerClass, GateEntry, GateState, Mode},
+    id::MonoTime,
+    reason::Reason,
+};
+
+/// One captured SYN and what is known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The pod's gate; `None`: the agent has not said anything about the pod.
+    pub gate: Option<&'a GateEntry>,
+    /// The container's class, exemption by uid included.
+    pub container: ContainerClass,
+    /// Now.
+    pub now: MonoTime,
+    /// When the socket's first SYN was dropped; `None`: this is its first.
+    pub first_drop: Option<MonoTime>,
+    /// Somebody listens where the packet goes.
+    pub listener: bool,
+    /// The agent was alive a moment ago.
+    pub agent_fresh: bool,
+    /// The longest that an unclassified pod or container is held, in nanoseconds.
+    pub grace_ns: u64,
+}
+
+/// What happens to a captured SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a verdict that nobody applies holds nothing"]
+pub enum Verdict {
+    /// It goes on as if conngate were not there.
+    Pass(Reason),
+    /// It is dropped; the kernel tries again, the agent may replay it.
+    Hold(Reason),
+    /// It goes on; in mode hold it would have been dropped.
+    WouldHold(Reason),
+}
+
+impl Verdict {
+    /// How many kinds of verdict there are.
+    pub const KINDS: u32 = 3;
+    /// Their words, in the order of [`Verdict::kind`].
+    pub const KIND_WORDS: [&str; 3] = ["pass", "hold", "would-hold"];
+
+    /// The kind's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(self) -> u32 {
+        match self {
+            Self::Pass(_) => 0,
+            Self::Hold(_) => 1,
+            Self::WouldHold(_) => 2,
+        }
+    }
+
+    /// Why.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Pass(reason) | Self::Hold(reason) | Self::WouldHold(reason) => reason,
+        }
+    }
+}
+
+/// Judges one captured SYN.
+#[inline(always)]
+pub fn judge(attempt: &Attempt<'_>) -> Verdict {
+    if attempt.container as u32 == ContainerClass::Exempt as u32 {
+        return Verdict::Pass(Reason::Exempt);
+    }
+    let Some(gate) = attempt.gate else {
+        return unclassified(attempt);
+    };
+    match GateState::try_from(gate.state) {
+        Ok(GateState::Unknown) => unclassified(attempt),
+        Ok(GateState::Holding) => closed(attempt, gate),
+        Ok(GateState::Open) => Verdict::Pass(match Reason::try_from(gate.reason) {
+            Ok(reason) => reason,
+            Err(_) => Reason::Invalid,
+        }),
+        Ok(GateState::NotEnrolled) => Verdict::Pass(Reason::NotEnrolled),
+        Err(_) => Verdict::Pass(Reason::Invalid),
+    }
+}
+
+/// Nobody has decided about the pod or the container: hold only what could not succeed anyway, and not for long.
+#[inline(always)]
+fn unclassified(attempt: &Attempt<'_>) -> Verdict {
+    if attempt.listener {
+        Verdict::Pass(Reason::Listening)
+    } else if !attempt.agent_fresh {
+        Verdict::Pass(Reason::AgentStale)
+    } else if held_for(attempt, attempt.grace_ns) {
+        Verdict::Pass(Reason::Timeout)
+    } else {
+        Verdict::Hold(Reason::Unclassified)
+    }
+}
+
+#[inline(always)]
+fn closed(attempt: &Attempt<'_>, gate: &GateEntry) -> Verdict {
+    if held_for(attempt, gate.cap_ns) {
+        return Verdict::Pass(Reason::Timeout);
+    }
+    match Mode::try_from(gate.mode) {
+        Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => match unclassified(attempt) {
+            Verdict::Hold(reason) if mode as u32 == Mode::Observe as u32 => Verdict::WouldHold(reason),
+            verdict => verdict,
+        },
+        Ok(Mode::Hold) if !attempt.listener => Verdict::Hold(Reason::NoListener),
+        Ok(Mode::Hold) if attempt.agent_fresh => Verdict::Hold(Reason::NotReady),
+        Ok(Mode::Hold) => Verdict::Pass(Reason::AgentStale),
+        Ok(Mode::Retry) if attempt.listener => Verdict::Pass(Reason::Listening),
+        Ok(Mode::Retry) => Verdict::Hold(Reason::NoListener),
+        Ok(Mode::Observe) if attempt.listener => Verdict::WouldHold(Reason::NotReady),
+        Ok(Mode::Observe) => Verdict::WouldHold(Reason::NoListener),
+        Err(_) => Verdict::Pass(Reason::Invalid),
+    }
+}
+
+/// Whether the socket has been held for `nanos` or longer.
+#[inline(always)]
+fn held_for(attempt: &Attempt<'_>, nanos: u64) -> bool {
+    match attempt.first_drop {
+        Some(first_drop) => attempt.now.since(first_drop) >= nanos,
+        None => nanos == 0,
+    }
+}

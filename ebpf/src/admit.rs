@@ -1,0 +1,64 @@
+//! Admission at connect(): who connects is written into the socket's hold record, where a later drop finds it.
+//!
+//! Knows nothing of the verdict. A connection without a record is held all the same, only nobody knows whose it is.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie, bpf_ktime_get_ns},
+    programs::SockAddrContext,
+};
+use conngate_common::{
+    counter::Program,
+    gate::{AgentEntry, GateEntry, GateState, Mode},
+    hold::{ATTRIBUTED, Connector},
+    id::{CgroupId, MonoTime, NetnsCookie},
+};
+
+use crate::maps;
+
+/// IPPROTO_TCP
+const TCP: u32 = 6;
+
+/// Admits a TCP connection to `port` (host byte order), unless it cannot be captured.
+#[inline(always)]
+pub fn admit(ctx: &SockAddrContext, program: Program, loopback: bool, port: u16) {
+    let Some(agent) = maps::agent().filter(|agent| agent.closed_gates != 0) else { return };
+    // SAFETY: the hook's own context.
+    if unsafe { (*ctx.sock_addr).protocol } != TCP {
+        return;
+    }
+    // SAFETY: a helper without pointers.
+    let ancestor = |level: u32| unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+    let (id, level, gate) = maps::gate(agent, ancestor);
+    if !may_be_held(agent, gate, ctx.uid(), loopback, port) {
+        return;
+    }
+    // SAFETY: the hook's own context; `sk` is never null here.
+    let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    let Some(record) = maps::hold_record(sk.cast(), true, program) else { return };
+    record.gate = CgroupId(id);
+    record.flags |= ATTRIBUTED;
+    record.connector = Connector {
+        container: CgroupId(ancestor(level + 1)),
+        // SAFETY: the hook's own context.
+        netns: NetnsCookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }),
+        tgid: ctx.tgid(),
+        uid: ctx.uid(),
+        comm: ctx.command().unwrap_or_default(),
+    };
+}
+
+/// Whether a drop may follow: the gate is closed (or unknown to a live agent) and nothing exempts the connection.
+#[inline(always)]
+fn may_be_held(agent: &AgentEntry, gate: Option<&GateEntry>, uid: u32, loopback: bool, port: u16) -> bool {
+    // SAFETY: a helper without pointers.
+    let now = MonoTime(unsafe { bpf_ktime_get_ns() });
+    let (held, ports) = match gate {
+        Some(gate) => (
+            gate.state == GateState::Holding.code() && gate.mode != Mode::Observe.code() && !gate.exempt_uids.contains(&uid),
+            gate.capture_ports,
+        ),
+        None => (agent.is_fresh(now), agent.capture_ports),
+    };
+    held && (!loopback || ports.contains(port))
+}

@@ -1,0 +1,121 @@
+//! cgroup_skb/egress: the verdict on a captured SYN.
+//!
+//! It runs after the mesh's NAT, so a SYN to loopback at a capture port *is* a captured connection. Retransmissions come
+//! from softirq: never ask for the current task here, only for the socket's cgroup.
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::{bpf_get_socket_uid, bpf_ktime_get_ns, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::debug;
+use conngate_common::{
+    budget::{Drop, drop_code},
+    counter::{Counter, Program},
+    gate::{ContainerClass, GateEntry},
+    hold::{OWN_BUDGET, RELEASED},
+    id::{CgroupId, MonoTime},
+    verdict::{Attempt, Verdict, judge},
+};
+
+use crate::{
+    count,
+    maps::{self, CONTAINERS},
+    park::park,
+    syn::LoopbackSyn,
+};
+
+/// Let the packet go.
+const PASS: i32 = 1;
+/// `BPF_TCP_SYN_SENT`
+const SYN_SENT: u32 = 2;
+
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    match connecting(&ctx).and_then(|sk| hold(&ctx, sk)) {
+        None => PASS,
+        Some(Drop::Steady) => Drop::Steady as i32,
+        Some(Drop::BackOff) => Drop::BackOff as i32,
+    }
+}
+
+/// The packet's socket, if it is in SYN_SENT: the only state whose packets concern us.
+#[inline(always)]
+fn connecting(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the hook's own context.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: not null, as the helper asks.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    // SAFETY: null or a full socket.
+    let state = unsafe { sk.as_ref() }?.state;
+    (state == SYN_SENT).then_some(sk)
+}
+
+#[inline(always)]
+fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
+    let mut syn = LoopbackSyn::parse(ctx)?;
+    let agent = maps::agent()?;
+    // SAFETY: the hook's own context.
+    let ancestor = |level: u32| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };
+    let (id, level, gate) = maps::gate(agent, ancestor);
+    if !gate.map_or(agent.capture_ports, |gate| gate.capture_ports).contains(syn.port) {
+        return None;
+    }
+    let known = maps::hold_record(sk.cast(), false, Program::Egress);
+    // SAFETY: a helper without pointers.
+    let now = MonoTime(unsafe { bpf_ktime_get_ns() });
+    let verdict = judge(&Attempt {
+        gate,
+        container: class(ctx, gate, ancestor(level + 1)),
+        now,
+        first_drop: known.as_ref().map(|record| record.first_drop).filter(|first_drop| first_drop.0 != 0),
+        listener: syn.finds_listener(ctx),
+        agent_fresh: agent.is_fresh(now),
+        grace_ns: agent.grace_ns,
+    });
+    count::judged(verdict);
+    debug!(ctx, "syn to port {}: verdict {} reason {}", syn.port, verdict.kind(), verdict.reason().code());
+    match verdict {
+        Verdict::Pass(_) | Verdict::WouldHold(_) => {
+            if let Some(record) = known {
+                record.flags |= RELEASED;
+            }
+            None
+        }
+        Verdict::Hold(reason) => {
+            let record = match known {
+                Some(record) => record,
+                None => maps::hold_record(sk.cast(), true, Program::Egress)?,
+            };
+            if record.first_drop.0 == 0 {
+                record.gate = CgroupId(id);
+                record.first_drop = now;
+                count::counted(Counter::Held);
+            }
+            record.flags &= !RELEASED;
+            let drop = drop_code(record.attempts, record.flags & OWN_BUDGET != 0);
+            record.attempts += 1;
+            if record.parked_epoch != agent.epoch && park(ctx, sk, record, &syn, reason, now) {
+                record.parked_epoch = agent.epoch;
+            }
+            Some(drop)
+        }
+    }
+}
+
+/// The container's class; the gate says what an unlisted container is, and which uids are exempt.
+#[inline(always)]
+fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: u64) -> ContainerClass {
+    let Some(gate) = gate else { return ContainerClass::Unknown };
+    // SAFETY: the hook's own context.
+    if gate.exempt_uids.contains(&unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {
+        return ContainerClass::Exempt;
+    }
+    // SAFETY: the entry is read at once.
+    let class = unsafe { CONTAINERS.get(container) }.map_or(gate.default_class, |entry| entry.class);
+    ContainerClass::try_from(class).unwrap_or(ContainerClass::Exempt)
+}

@@ -1,0 +1,46 @@
+//! conngate's programs: one file per hook, and the few things they share.
+//!
+//! Knows nothing of readiness, pods or Kubernetes: it sees cgroup ids, sockets and what the agent wrote into the maps.
+//!
+//! Invariants:
+//! - Whatever fails here, the connection goes on: every early return passes.
+//! - `egress` leaves at `state != SYN_SENT`, before any lookup; the connect hooks leave when no gate is closed.
+//! - A hold ends without the agent: at its cap, or when somebody listens and the agent's heartbeat is stale.
+#![no_std]
+#![no_main]
+
+mod admit;
+mod connect4;
+mod connect6;
+mod count;
+mod egress;
+mod listen;
+mod maps;
+mod park;
+mod sock_ops;
+mod syn;
+
+use aya_ebpf::Global;
+
+/// The ABI of this object; the agent reads it before it loads anything.
+#[unsafe(no_mangle)]
+static CONNGATE_ABI: u32 = conngate_common::ABI_VERSION;
+
+/// 1 where sock_ops programs may ask for the netns cookie (kernel 5.15 and later). Set by the agent before load.
+#[unsafe(no_mangle)]
+static SOCK_OPS_NETNS_COOKIE: Global<u8> = Global::new(0);
+
+/// Offset of `icsk_syn_retries` in `struct inet_connection_sock`, from the kernel's BTF; 0: unknown, no budget is touched.
+#[unsafe(no_mangle)]
+static SYN_RETRIES_OFFSET: Global<u32> = Global::new(0);
+
+/// bpf_probe_read_kernel may only be called by GPL-compatible programs.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

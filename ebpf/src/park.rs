@@ -1,0 +1,86 @@
+//! Parking: a copy of the dropped SYN goes to the agent, which sends it again the moment the gate opens.
+//!
+//! Knows nothing of the verdict. A full ring buffer loses nothing: the SYN is offered again at its next attempt.
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::bpf_skb_load_bytes,
+    programs::SkBuffContext,
+};
+use conngate_common::{
+    counter::{Counter, Helper, Program},
+    hold::HoldRecord,
+    id::{MonoTime, SocketCookie},
+    reason::Reason,
+    record::{ParkedRecord, RecordHeader, RecordKind, SYN_LEN},
+};
+
+use crate::{
+    count,
+    maps::{EVENTS, cookie},
+    syn::LoopbackSyn,
+};
+
+/// Announces the held SYN; `false`: not announced.
+#[inline(always)]
+pub fn park(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    record: &HoldRecord,
+    syn: &LoopbackSyn,
+    reason: Reason,
+    now: MonoTime,
+) -> bool {
+    let Some(mut slot) = EVENTS.reserve(0) else {
+        count::counted(Counter::LostRecords);
+        return false;
+    };
+    let len = ctx.len().min(SYN_LEN as u32);
+    slot.write(ParkedRecord {
+        header: RecordHeader {
+            at: now,
+            gate: record.gate,
+            socket: SocketCookie(cookie(ctx)),
+            kind: RecordKind::Parked.code(),
+            reserved: 0,
+        },
+        first_drop: record.first_drop,
+        connector: record.connector,
+        reason: reason.code(),
+        syn_len: len,
+        dst_ip: destination(sk, syn.ip_version),
+        // SAFETY: `sk` is a full socket.
+        dst_port: u16::from_be(unsafe { (*sk).dst_port }),
+        capture_port: syn.port,
+        ip_version: syn.ip_version,
+        reserved: 0,
+        syn: [0; SYN_LEN],
+    });
+    // SAFETY: written just above.
+    let bytes = unsafe { &mut (*slot.as_mut_ptr()).syn };
+    // The verifier wants to see that the length is neither 0 nor beyond the buffer.
+    let copied = len != 0
+        // SAFETY: `len` is at most the buffer's length.
+        && unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, bytes.as_mut_ptr().cast(), len) } == 0;
+    if copied {
+        slot.submit(0);
+    } else {
+        count::failed(Program::Egress, Helper::SkbLoadBytes);
+        slot.discard(0);
+    }
+    copied
+}
+
+/// The socket's own destination, before NAT; of a v4-mapped socket the IPv4 address.
+#[inline(always)]
+fn destination(sk: *mut bpf_sock, ip_version: u16) -> [u8; 16] {
+    // Both are read, word by word and volatile: choosing first would make the address a variable, and the verifier says
+    // "pointer arithmetic on sock prohibited".
+    // SAFETY: `sk` is a full socket.
+    let v4 = unsafe { (&raw const (*sk).dst_ip4).read_volatile() };
+    // SAFETY: as above.
+    let v6 = [0, 1, 2, 3].map(|i| unsafe { (&raw const (*sk).dst_ip6[i]).read_volatile() });
+    let words = if ip_version == 4 { [v4, 0, 0, 0] } else { v6 };
+    // SAFETY: the words are in network byte order in memory; sixteen bytes either way.
+    unsafe { core::mem::transmute(words) }
+}

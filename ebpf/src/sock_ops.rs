@@ -1,0 +1,236 @@
+//! sock_ops of gated sockets: the SYN budget while held and after, and how the hold ended.
+//!
+//! Knows nothing of packets. A socket that was never dropped keeps everything that the application or the kernel set;
+//! only its first SYN timeout is shorter, where a connect hook saw that its gate is closed (facts: what the mesh will
+//! capture is not known before the SYN has left), and then it gets one more retry, so that it waits as long as before.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT,
+    },
+    helpers::{bpf_getsockopt, bpf_ktime_get_ns, bpf_setsockopt, generated::bpf_probe_read_kernel},
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use aya_log_ebpf::debug;
+use conngate_common::{
+    budget::{MAX_SYNCNT, ORDINARY_RETRIES, after_release},
+    counter::{Counter, Helper, Program},
+    gate::GateState,
+    hold::{EXPIRED, HoldRecord, OWN_BUDGET, RELEASED, SHORT_RTO},
+    id::{MonoTime, SocketCookie},
+    record::{EndedRecord, Outcome, RecordHeader, RecordKind},
+};
+
+use crate::{
+    SYN_RETRIES_OFFSET, count,
+    maps::{self, EVENTS, GATES},
+};
+
+/// IPPROTO_TCP as a socket option level.
+const SOL_TCP: i32 = 6;
+/// `TCP_SYNCNT` in include/uapi/linux/tcp.h.
+const TCP_SYNCNT: i32 = 7;
+/// `TCP_BPF_IW` in include/uapi/linux/bpf.h.
+const TCP_BPF_IW: i32 = 1001;
+/// `TCP_INIT_CWND` in include/net/tcp.h: what an unheld connection starts with.
+const INITIAL_WINDOW: u32 = 10;
+/// `BPF_TCP_SYN_SENT` and `BPF_TCP_CLOSE`.
+const SYN_SENT: u32 = 2;
+const CLOSE: u32 = 7;
+
+#[sock_ops]
+pub fn sock_ops(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&ctx),
+        BPF_SOCK_OPS_TIMEOUT_INIT => first_timeout(&ctx),
+        BPF_SOCK_OPS_RTO_CB => timed_out(&ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(0) == SYN_SENT && ctx.arg(1) == CLOSE => closed(&ctx),
+        _ => {}
+    }
+    // Up to 5.15 any other value discards the reply of the whole chain.
+    1
+}
+
+/// Before the first SYN: ask to be called at its timeouts and at its end, while any gate is closed.
+#[inline(always)]
+fn connecting(ctx: &SockOpsContext) {
+    let Some(agent) = maps::agent().filter(|agent| agent.closed_gates != 0) else { return };
+    let flags = ctx.cb_flags() | BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
+    if ctx.set_cb_flags(flags as i32).is_err() {
+        count::failed(Program::SockOps, Helper::CbFlagsSet);
+    }
+    let own = syn_retries(ctx) != Some(0);
+    let Some(record) = record(ctx, own) else { return };
+    if own {
+        record.flags |= OWN_BUDGET;
+    } else if agent.syn_rto_jiffies != 0 {
+        record.flags |= SHORT_RTO;
+    }
+}
+
+/// The first SYN timeout. Also asked at every later one to model the whole, so the answer never changes.
+#[inline(always)]
+fn first_timeout(ctx: &SockOpsContext) {
+    if record(ctx, false).is_some_and(|record| record.flags & SHORT_RTO != 0)
+        && let Some(agent) = maps::agent()
+    {
+        ctx.set_reply(agent.syn_rto_jiffies);
+    }
+}
+
+/// A SYN timer went off: `args` are the retransmissions so far, the timeout in jiffies, and whether the budget is spent.
+#[inline(always)]
+fn timed_out(ctx: &SockOpsContext) {
+    let Some(record) = record(ctx, false) else { return };
+    let (retransmits, rto, expired) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if expired != 0 {
+        record.flags |= EXPIRED;
+    }
+    match syn_retries(ctx) {
+        Some(current) if current == record.syncnt => {}
+        Some(_) | None => {
+            record.flags |= OWN_BUDGET;
+            return;
+        }
+    }
+    if record.ordinary_retries == 0 {
+        record.ordinary_retries = ordinary_retries(ctx);
+    }
+    let wanted = if record.first_drop.0 == 0 {
+        if record.flags & SHORT_RTO == 0 || record.syncnt != 0 {
+            return;
+        }
+        (record.ordinary_retries + 1).min(MAX_SYNCNT)
+    } else if record.flags & RELEASED == 0 {
+        MAX_SYNCNT
+    } else if record.syncnt == MAX_SYNCNT {
+        let Some(agent) = maps::agent() else { return };
+        after_release(retransmits, rto, agent.hz, record.ordinary_retries, agent.syn_linear_timeouts)
+    } else {
+        return;
+    };
+    if wanted != record.syncnt && set(ctx, TCP_SYNCNT, wanted) {
+        record.syncnt = wanted;
+        debug!(ctx, "syn budget {} after {} retransmissions", wanted, retransmits);
+    }
+}
+
+/// The handshake is done; the kernel has cut the window to 1, because it believes that the SYNs were lost.
+#[inline(always)]
+fn established(ctx: &SockOpsContext) {
+    let Some(record) = record(ctx, false).filter(|record| record.first_drop.0 != 0) else { return };
+    // SAFETY: the hook's own context.
+    if unsafe { (*ctx.ops).snd_cwnd } < INITIAL_WINDOW {
+        set(ctx, TCP_BPF_IW, INITIAL_WINDOW);
+    }
+    count::held_for(now().since(record.first_drop));
+    count::counted(Counter::Established);
+    announce(ctx, record, Outcome::Established);
+}
+
+/// SYN_SENT ended without a connection.
+#[inline(always)]
+fn closed(ctx: &SockOpsContext) {
+    let Some(record) = record(ctx, false).filter(|record| record.first_drop.0 != 0) else { return };
+    // SAFETY: the entry is read at once.
+    let open = unsafe { GATES.get(record.gate.0) }.is_some_and(|gate| gate.state == GateState::Open.code());
+    let (outcome, counter) = if record.flags & EXPIRED != 0 {
+        (Outcome::Expired, Counter::Expired)
+    } else if open || record.flags & RELEASED != 0 {
+        (Outcome::Refused, Counter::Refused)
+    } else {
+        (Outcome::Abandoned, Counter::Abandoned)
+    };
+    count::counted(counter);
+    announce(ctx, record, outcome);
+}
+
+#[inline(always)]
+fn announce(ctx: &SockOpsContext, record: &HoldRecord, outcome: Outcome) {
+    let Some(mut slot) = EVENTS.reserve_untyped::<EndedRecord>(0) else {
+        return count::counted(Counter::LostRecords);
+    };
+    slot.write(EndedRecord {
+        header: RecordHeader {
+            at: now(),
+            gate: record.gate,
+            socket: SocketCookie(maps::cookie(ctx)),
+            kind: RecordKind::Ended.code(),
+            reserved: 0,
+        },
+        first_drop: record.first_drop,
+        attempts: record.attempts,
+        outcome: outcome.code(),
+    });
+    slot.submit(0);
+}
+
+#[inline(always)]
+fn record(ctx: &SockOpsContext, create: bool) -> Option<&'static mut HoldRecord> {
+    // SAFETY: the hook's own context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    maps::hold_record(sk.cast(), create, Program::SockOps)
+}
+
+/// `icsk_syn_retries`: 0 where neither the application nor we set `TCP_SYNCNT`; `None` where it cannot be read.
+///
+/// bpf_getsockopt would answer with the namespace's default instead of 0, and not at all before 6.0.
+#[inline(always)]
+fn syn_retries(ctx: &SockOpsContext) -> Option<u32> {
+    let offset = SYN_RETRIES_OFFSET.load();
+    // SAFETY: the hook's own context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if offset == 0 || sk.is_null() {
+        return None;
+    }
+    // "pointer arithmetic on sock prohibited": the address as a plain number, by way of the stack.
+    let (mut address, mut value) = (0u64, 0u8);
+    // SAFETY: eight bytes of our own stack are copied to `address`.
+    let mut failed = unsafe { bpf_probe_read_kernel((&raw mut address).cast(), 8, (&raw const sk).cast()) };
+    if failed == 0 {
+        let member = (address + u64::from(offset)) as *const u8;
+        // SAFETY: the helper checks the address; one byte is written to `value`.
+        failed = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 1, member.cast()) };
+    }
+    if failed != 0 {
+        count::failed(Program::SockOps, Helper::ProbeReadKernel);
+        return None;
+    }
+    Some(u32::from(value))
+}
+
+/// `net.ipv4.tcp_syn_retries`, which bpf_getsockopt tells while `TCP_SYNCNT` is not set.
+#[inline(always)]
+fn ordinary_retries(ctx: &SockOpsContext) -> u32 {
+    let mut value = 0u32;
+    // SAFETY: four bytes are written to `value`.
+    let failed = unsafe { bpf_getsockopt(ctx.as_ptr(), SOL_TCP, TCP_SYNCNT, (&raw mut value).cast(), 4) };
+    if failed != 0 {
+        count::failed(Program::SockOps, Helper::GetSockOpt);
+        return ORDINARY_RETRIES;
+    }
+    value
+}
+
+#[inline(always)]
+fn set(ctx: &SockOpsContext, option: i32, mut value: u32) -> bool {
+    // SAFETY: four bytes are read from `value`.
+    let done = unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_TCP, option, (&raw mut value).cast(), 4) } == 0;
+    if !done {
+        count::failed(Program::SockOps, Helper::SetSockOpt);
+    }
+    done
+}
+
+#[inline(always)]
+fn now() -> MonoTime {
+    // SAFETY: a helper without pointers.
+    MonoTime(unsafe { bpf_ktime_get_ns() })
+}
