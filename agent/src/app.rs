@@ -58,6 +58,9 @@ pub enum Notice {
     Opened(CgroupId, Summary),
 }
 
+/// A gate's probe and its answer.
+type Asked = (CgroupId, Answer);
+
 /// The running agent.
 pub struct App {
     loaded: Loaded,
@@ -68,7 +71,8 @@ pub struct App {
     enrolled: Enrolments,
     lot: Lot,
     worker: NetnsWorker,
-    answers: (mpsc::UnboundedSender<(CgroupId, Answer)>, mpsc::UnboundedReceiver<(CgroupId, Answer)>),
+    ask: mpsc::UnboundedSender<Asked>,
+    answers: mpsc::UnboundedReceiver<Asked>,
     heartbeat: Interval,
     notices: VecDeque<Notice>,
 }
@@ -107,6 +111,7 @@ impl App {
         loaded.maps.write_agent(agent).map_err(io::Error::other)?;
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (ask, answers) = mpsc::unbounded_channel();
         Ok(Self {
             loaded,
             agent,
@@ -116,7 +121,8 @@ impl App {
             enrolled: Enrolments::default(),
             lot: Lot::new(worker.clone()),
             worker,
-            answers: mpsc::unbounded_channel(),
+            ask,
+            answers,
             heartbeat,
             notices: VecDeque::new(),
         })
@@ -153,7 +159,7 @@ impl App {
             tokio::select! {
                 biased;
                 received = self.records.next(&mut self.batch) => received?,
-                Some((gate, answer)) = self.answers.1.recv() => self.tell(Event::Probed { gate, answer }),
+                Some((gate, answer)) = self.answers.recv() => self.tell(Event::Probed { gate, answer }),
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {
                     self.table.tick(clock::now());
                     self.carry_out();
@@ -180,6 +186,10 @@ impl App {
 
     fn parked(&mut self, record: ParkedRecord) {
         let (gate, socket) = (record.header.gate, record.header.socket);
+        if self.lot.holds(socket) {
+            // The same socket connects again: its first copy goes before the second comes.
+            self.carry_out();
+        }
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         enrolled.netns = self.lot.park(record, &enrolled.netns);
         self.table.handle(clock::now(), Event::Parked { gate, socket, first_drop: record.first_drop });
@@ -248,7 +258,7 @@ impl App {
 
     fn probe(&mut self, gate: CgroupId, want: Want) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        let answers = self.answers.0.clone();
+        let answers = self.ask.clone();
         match (want, &enrolled.spec.ready_url) {
             (Want::Ready, Some(url)) => {
                 let (worker, netns, url) = (self.worker.clone(), enrolled.netns.clone(), url.clone());

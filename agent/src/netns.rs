@@ -191,3 +191,31 @@ nix::getsockopt_impl!(
     u64,
     nix::sys::socket::sockopt::GetStruct<u64>
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Something that setns() refuses, whoever asks.
+    fn no_netns() -> Netns {
+        let file = File::open("/proc/thread-self/ns/uts").unwrap();
+        Netns { fd: Arc::new(file.into()), cookie: NetnsCookie(0) }
+    }
+
+    #[test]
+    fn namespace_that_cannot_be_entered_gives_no_socket_and_leaves_the_worker_usable() {
+        let worker = NetnsWorker::start().unwrap();
+        for _ in 0..3 {
+            let error = worker.socket(&no_netns(), Domain::UNIX, Type::DGRAM, None).unwrap_err();
+            assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn async_caller_gets_the_same_answer() {
+        let worker = NetnsWorker::start().unwrap();
+        let netns = no_netns();
+        let error = worker.socket_async(&netns, Domain::UNIX, Type::DGRAM, None).await.unwrap_err();
+        assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");
+    }
+}

@@ -55,7 +55,7 @@ pub const fn after_release(retransmits: u32, rto_jiffies: u32, hz: u32, ordinary
         }
         step += 1;
     }
-    let budget = (retransmits + retries).saturating_sub(linear);
+    let budget = retransmits.saturating_add(retries).saturating_sub(linear);
     if budget < 1 {
         1
     } else if budget > MAX_SYNCNT {

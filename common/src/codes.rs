@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what the codes mean.
 
-/// Declares a closed enum with its codes and words, `ALL`, `code()`, `word()`, `TryFrom<u32>` and `Display`.
+/// Declares a closed enum with its codes and words, `ALL`, `COUNT`, `code()`, `word()`, `TryFrom<u32>` and `Display`.
 macro_rules! codes {
     ($(#[$meta:meta])* $name:ident { $($(#[$case_meta:meta])* $case:ident = $code:literal $word:literal,)+ }) => {
         $(#[$meta])*
@@ -13,6 +13,8 @@ macro_rules! codes {
         impl $name {
             /// Every case, in the order of its code.
             pub const ALL: &[Self] = &[$(Self::$case),+];
+            /// How many there are.
+            pub const COUNT: u32 = 0 $(+ { let _ = Self::$case; 1 })+;
 
             /// The code that crosses the kernel boundary.
             #[inline(always)]

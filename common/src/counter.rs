@@ -56,14 +56,10 @@ codes! {
     }
 }
 
-const REASONS: u32 = Reason::ALL.len() as u32;
-const VERDICTS: u32 = Verdict::KINDS * REASONS;
-const COUNTERS: u32 = Counter::ALL.len() as u32;
-const HELPERS: u32 = Helper::ALL.len() as u32;
-const PROGRAMS: u32 = Program::ALL.len() as u32;
+const VERDICTS: u32 = Verdict::KINDS * Reason::COUNT;
 
 /// Slots of `COUNTERS`, one `u64` per CPU each.
-pub const SLOTS: usize = (VERDICTS + COUNTERS + PROGRAMS * HELPERS) as usize;
+pub const SLOTS: usize = (VERDICTS + Counter::COUNT + Program::COUNT * Helper::COUNT) as usize;
 
 /// Slots of `HOLD_DURATION`: slot `i` counts holds of `[2^i, 2^(i+1))` nanoseconds, slot 0 also those of 0.
 pub const DURATION_SLOTS: usize = 64;
@@ -72,7 +68,7 @@ pub const DURATION_SLOTS: usize = 64;
 #[inline(always)]
 #[must_use]
 pub const fn verdict_slot(verdict: Verdict) -> u32 {
-    verdict.kind() * REASONS + verdict.reason().code()
+    verdict.kind() * Reason::COUNT + verdict.reason().code()
 }
 
 /// Slot of a counter.
@@ -86,7 +82,7 @@ pub const fn counter_slot(counter: Counter) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn helper_slot(program: Program, helper: Helper) -> u32 {
-    VERDICTS + COUNTERS + program.code() * HELPERS + helper.code()
+    VERDICTS + Counter::COUNT + program.code() * Helper::COUNT + helper.code()
 }
 
 /// Slot of a hold of `nanos`.

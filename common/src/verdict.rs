@@ -110,7 +110,7 @@ fn closed(attempt: &Attempt<'_>, gate: &GateEntry) -> Verdict {
     match Mode::try_from(gate.mode) {
         Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => match unclassified(attempt) {
             Verdict::Hold(reason) if mode as u32 == Mode::Observe as u32 => Verdict::WouldHold(reason),
-            verdict => verdict,
+            verdict @ (Verdict::Pass(_) | Verdict::Hold(_) | Verdict::WouldHold(_)) => verdict,
         },
         Ok(Mode::Hold) if !attempt.listener => Verdict::Hold(Reason::NoListener),
         Ok(Mode::Hold) if attempt.agent_fresh => Verdict::Hold(Reason::NotReady),

@@ -28,7 +28,7 @@ fn kernel() -> impl Strategy<Value = (u32, u32, u32, u32, u32)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn after_release_any_socket_is_a_budget_that_the_kernel_accepts((retransmits, rto, hz, ordinary, linear) in kernel()) {
@@ -83,12 +83,12 @@ proptest! {
     }
 
     #[test]
-    fn drop_code_own_budget_always_backs_off(attempts: u32) {
+    fn drop_code_own_budget_always_backs_off(attempts in 0..2 * STEADY_ATTEMPTS) {
         prop_assert_eq!(drop_code(attempts, true), Drop::BackOff);
     }
 
     #[test]
-    fn drop_code_once_backed_off_stays_so(attempts: u32, more: u32) {
+    fn drop_code_once_backed_off_stays_so(attempts in 0..2 * STEADY_ATTEMPTS, more: u32) {
         if drop_code(attempts, false) == Drop::BackOff {
             prop_assert_eq!(drop_code(attempts.saturating_add(more), false), Drop::BackOff);
         }

@@ -9,8 +9,8 @@ use conngate_common::{
 use proptest::prelude::*;
 
 /// A known code in most cases, and any other.
-fn code(known: impl Strategy<Value = u32>) -> impl Strategy<Value = u32> {
-    prop_oneof![9 => known, 1 => any::<u32>()]
+fn code<T: Copy + std::fmt::Debug>(known: &'static [T], code: fn(T) -> u32) -> impl Strategy<Value = u32> {
+    prop_oneof![9 => prop::sample::select(known).prop_map(code), 1 => any::<u32>()]
 }
 
 /// Durations and times that meet each other often, and any other.
@@ -21,10 +21,10 @@ fn nanos() -> impl Strategy<Value = u64> {
 prop_compose! {
     fn entry()(
         cap_ns in nanos(),
-        state in code(0..GateState::ALL.len() as u32),
-        mode in code(0..Mode::ALL.len() as u32),
-        reason in code(0..Reason::ALL.len() as u32),
-        default_class in code(0..ContainerClass::ALL.len() as u32),
+        state in code(GateState::ALL, GateState::code),
+        mode in code(Mode::ALL, Mode::code),
+        reason in code(Reason::ALL, Reason::code),
+        default_class in code(ContainerClass::ALL, ContainerClass::code),
     ) -> GateEntry {
         let exempt_uids = [NO_UID; MAX_EXEMPT_UIDS];
         GateEntry { cap_ns, state, mode, reason, default_class, exempt_uids, capture_ports: CapturePorts::default() }
@@ -116,7 +116,7 @@ fn held(change: impl FnOnce(&mut Input, &mut GateEntry)) -> Verdict {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_input_has_a_verdict_whose_reason_fits(input in input()) {
@@ -180,7 +180,7 @@ proptest! {
         if input.state() == Some(GateState::Holding) && input.agent_fresh {
             let expected = match in_mode(Mode::Hold) {
                 Verdict::Hold(reason) => Verdict::WouldHold(reason),
-                other => other,
+                other @ (Verdict::Pass(_) | Verdict::WouldHold(_)) => other,
             };
             prop_assert_eq!(in_mode(Mode::Observe), expected);
         }

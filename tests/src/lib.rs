@@ -1,1 +1,7 @@
-//! Laboratory.
+//! The laboratory that the kernel tests, the demo and the benchmarks share, and the words of its client program.
+//!
+//! Knows nothing of conngate itself: the fault that conngate removes is built here with the real kernel and a real Envoy.
+
+pub mod clock;
+pub mod lab;
+pub mod report;

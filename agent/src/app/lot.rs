@@ -53,6 +53,11 @@ impl Lot {
         netns
     }
 
+    /// Whether a SYN of this socket is kept.
+    pub(super) fn holds(&self, socket: SocketCookie) -> bool {
+        self.parked.contains_key(&socket)
+    }
+
     pub(super) fn unpark(&mut self, socket: SocketCookie) {
         self.parked.remove(&socket);
         if self.parked.is_empty() {

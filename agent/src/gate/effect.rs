@@ -78,7 +78,7 @@ pub enum Want {
 pub struct Summary {
     /// Why it opened.
     pub reason: Reason,
-    /// How many connections it held.
+    /// How many connections it held. One whose record comes after the opening is replayed, not counted.
     pub held: u64,
     /// From the first drop of all to the opening; zero when nothing was held.
     pub longest: Duration,

@@ -7,7 +7,7 @@
 //! - The others wait in their order, and every one of them is sent unless it ends first.
 //! - A socket that ended or was given up is not sent again; without any answer all are given up in the end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use conngate_common::id::{MonoTime, SocketCookie};
 
@@ -25,11 +25,11 @@ pub(super) const RESENDS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Pacer {
     window: usize,
-    places: HashMap<SocketCookie, Place>,
+    places: BTreeMap<SocketCookie, Place>,
     /// Not sent yet, by their number in the queue.
     queue: BTreeMap<u64, SocketCookie>,
-    /// Sent and not answered, by the time at which that calls for action.
-    outstanding: BTreeSet<(MonoTime, SocketCookie)>,
+    /// Sent and not answered, by the time at which that calls for action; how often each was sent again.
+    outstanding: BTreeMap<(MonoTime, SocketCookie), u32>,
     /// The next number in the queue.
     number: u64,
 }
@@ -37,7 +37,7 @@ pub(super) struct Pacer {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Queued { number: u64 },
-    Sent { due: MonoTime, resends: u32 },
+    Sent { due: MonoTime },
 }
 
 /// What is to be done now.
@@ -51,13 +51,13 @@ pub(super) struct Batch {
 
 impl Pacer {
     pub(super) fn new(window: usize) -> Self {
-        let (places, queue, outstanding) = (HashMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (places, queue, outstanding) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { window: window.max(1), places, queue, outstanding, number: 0 }
     }
 
     /// Puts `socket` at the end of the queue, unless it is under way already.
     pub(super) fn push(&mut self, socket: SocketCookie) {
-        if let std::collections::hash_map::Entry::Vacant(place) = self.places.entry(socket) {
+        if let Entry::Vacant(place) = self.places.entry(socket) {
             place.insert(Place::Queued { number: self.number });
             self.queue.insert(self.number, socket);
             self.number += 1;
@@ -68,7 +68,7 @@ impl Pacer {
     pub(super) fn remove(&mut self, socket: SocketCookie) -> bool {
         match self.places.remove(&socket) {
             Some(Place::Queued { number }) => self.queue.remove(&number).is_some(),
-            Some(Place::Sent { due, .. }) => self.outstanding.remove(&(due, socket)),
+            Some(Place::Sent { due }) => self.outstanding.remove(&(due, socket)).is_some(),
             None => false,
         }
     }
@@ -76,19 +76,16 @@ impl Pacer {
     /// Everything that can go at `now`: the repetitions that are due, then the queue as far as the window is free.
     pub(super) fn pump(&mut self, now: MonoTime) -> Batch {
         let mut batch = Batch::default();
-        while let Some(&(due, socket)) = self.outstanding.first()
-            && due <= now
+        while let Some(first) = self.outstanding.first_entry()
+            && first.key().0 <= now
         {
-            self.outstanding.pop_first();
-            match self.places.get(&socket) {
-                Some(&Place::Sent { resends, .. }) if resends < RESENDS => {
-                    batch.replay.push(socket);
-                    self.sent(now, socket, resends + 1);
-                }
-                _ => {
-                    batch.given_up.push(socket);
-                    self.places.remove(&socket);
-                }
+            let ((_, socket), resends) = first.remove_entry();
+            if resends < RESENDS {
+                batch.replay.push(socket);
+                self.sent(now, socket, resends + 1);
+            } else {
+                batch.given_up.push(socket);
+                self.places.remove(&socket);
             }
         }
         while self.outstanding.len() < self.window
@@ -102,16 +99,16 @@ impl Pacer {
 
     fn sent(&mut self, now: MonoTime, socket: SocketCookie, resends: u32) {
         let due = after(now, REPLAY.delay(resends));
-        self.places.insert(socket, Place::Sent { due, resends });
-        self.outstanding.insert((due, socket));
+        self.places.insert(socket, Place::Sent { due });
+        self.outstanding.insert((due, socket), resends);
     }
 
     /// When to pump next, provided that nothing happens before.
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        self.outstanding.first().map(|&(due, _)| due)
+        self.outstanding.first_key_value().map(|(&(due, _), _)| due)
     }
 
-    /// The sockets under way, in no order.
+    /// The sockets under way.
     pub(super) fn sockets(&self) -> impl Iterator<Item = SocketCookie> {
         self.places.keys().copied()
     }

@@ -106,7 +106,10 @@ impl Shell {
             Input::Event(Event::Probed { gate, .. }) => {
                 self.probing.remove(&gate);
             }
-            _ => {}
+            Input::Event(
+                Event::Enrolled { .. } | Event::Retired { .. } | Event::Listening { .. } | Event::Override { .. },
+            )
+            | Input::Tick => {}
         }
     }
 

@@ -53,10 +53,14 @@ struct Line {
     sends: Vec<MonoTime>,
 }
 
+fn count(things: usize) -> u32 {
+    u32::try_from(things).unwrap()
+}
+
 impl Line {
     fn due(&self) -> Option<MonoTime> {
         let last = self.sends.last()?;
-        Some(after(*last, REPLAY.delay(self.sends.len() as u32 - 1)))
+        Some(after(*last, REPLAY.delay(count(self.sends.len() - 1))))
     }
 }
 
@@ -220,7 +224,7 @@ impl Life {
                 continue;
             }
             let news = (0..answered).rev().find(|&i| self.is_urgent(i) || self.is_new_connection(i)).unwrap_or(0);
-            let failures = refused.iter().filter(|&&i| i > news).count() as u32;
+            let failures = count(refused.iter().filter(|&&i| i > news).count());
             refused.push(answered);
             let due_before = |i: usize| {
                 let joined = (answered + 1..i).filter(|&k| self.is_new_connection(k));
@@ -254,10 +258,10 @@ impl Life {
         for i in opening..self.inputs.len() {
             replayed.clear();
             match self.event(i) {
-                Some(Event::Parked { socket, .. }) => {
-                    if !reset.contains(&socket) && lines.iter().all(|line| line.socket != socket) {
-                        lines.push(line(socket));
-                    }
+                Some(Event::Parked { socket, .. })
+                    if !reset.contains(&socket) && lines.iter().all(|line| line.socket != socket) =>
+                {
+                    lines.push(line(socket));
                 }
                 Some(Event::Ended { socket, .. }) => {
                     lines.retain(|line| line.socket != socket);
@@ -268,7 +272,7 @@ impl Life {
             }
             let now = self.inputs[i].0;
             let is_due = |line: &Line| line.due().is_some_and(|due| due <= now);
-            lines.retain(|line| !(is_due(line) && line.sends.len() as u32 > RESENDS));
+            lines.retain(|line| !(is_due(line) && count(line.sends.len()) > RESENDS));
             for line in lines.iter_mut().filter(|line| is_due(line)) {
                 line.sends.push(now);
                 replayed.insert(line.socket);

@@ -71,7 +71,7 @@ impl Loaded {
     /// Detaches the listener hook and frees its program.
     pub fn detach_listener_hook(&mut self) {
         let unloaded = program(&mut self.ebpf, Name::Listen)
-            .and_then(|program| Ok(<&mut SockOps>::try_from(program).and_then(SockOps::unload)));
+            .map(|program| <&mut SockOps>::try_from(program).and_then(SockOps::unload));
         match unloaded {
             Ok(Ok(()) | Err(ProgramError::NotLoaded)) => {}
             other => tracing::warn!(?other, "the listener hook stays until conngate ends"),

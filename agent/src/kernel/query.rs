@@ -96,8 +96,7 @@ fn attached(cgroup: &File, hook: Hook) -> io::Result<(u32, u32)> {
         }
     }
     // SAFETY: the kernel has filled in the query's part of the union.
-    let programs = unsafe { attr.query.__bindgen_anon_2.prog_cnt };
-    // SAFETY: as above.
-    let flags = unsafe { attr.query.attach_flags };
-    Ok((programs, flags))
+    let query = unsafe { attr.query };
+    // SAFETY: the count is an integer in both variants.
+    Ok((unsafe { query.__bindgen_anon_2.prog_cnt }, query.attach_flags))
 }

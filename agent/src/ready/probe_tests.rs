@@ -72,7 +72,7 @@ fn other_status_is_not_ready_and_keeps_its_word() {
     ] {
         match answer_to(reply) {
             Answer::NotReady { status, word } => assert_eq!((status, &*word), (expected_status, expected_word)),
-            other => panic!("{reply:?}: {other:?}"),
+            other @ (Answer::Ready | Answer::Failed(_)) => panic!("{reply:?}: {other:?}"),
         }
     }
 }
@@ -83,7 +83,7 @@ fn long_line_is_cut_to_a_word() {
     let reply = format!("HTTP/1.1 503 no\r\nContent-Length: {MAX_BODY}\r\n\r\n{body}");
     match probe_of(LONG, move |stream| stream.write_all(reply.as_bytes()).unwrap()).0 {
         Answer::NotReady { word, .. } => assert_eq!(word, "x".repeat(MAX_WORD)),
-        other => panic!("{other:?}"),
+        other @ (Answer::Ready | Answer::Failed(_)) => panic!("{other:?}"),
     }
 }
 

@@ -1,0 +1,179 @@
+//! A cgroup of our own, below the one that this process is in.
+//!
+//! Knows nothing of controllers. The cgroup2 mount is found in mountinfo: on a hybrid host it is not /sys/fs/cgroup.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::wait::wait_until;
+
+/// How long the kernel may take to let go of a killed process.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Of the names of our cgroups; the maker's pid and a number follow.
+const PREFIX: &str = "cg-";
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// A cgroup; when dropped, its processes are killed and it is removed with all below it.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes a cgroup below this process's own.
+    pub fn new() -> Result<Self> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = own()?.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its id, as `bpf_skb_ancestor_cgroup_id` gives it.
+    pub fn id(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.path)?.ino())
+    }
+
+    /// Lets `command` start inside. Added before any change of identity: joining needs root.
+    pub fn join(&self, command: &mut Command) -> Result<()> {
+        let mut members = File::options().write(true).open(self.path.join("cgroup.procs"))?;
+        let join = move || members.write_all(b"0");
+        // SAFETY: runs between fork and exec; a write to a descriptor that the closure owns, and nothing allocates or
+        // locks.
+        unsafe { command.pre_exec(join) };
+        Ok(())
+    }
+
+    /// The processes inside, those of cgroups below included.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
+        let directories = below(&self.path).into_iter().chain([self.path.clone()]);
+        directories
+            .filter_map(|directory| fs::read_to_string(directory.join("cgroup.procs")).ok())
+            .flat_map(|pids| pids.lines().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        // cgroup.kill is there since Linux 5.14.
+        if fs::write(self.path.join("cgroup.kill"), "1").is_err() {
+            for pid in self.processes() {
+                // It may have ended by itself.
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+        for directory in below(&self.path).into_iter().chain([self.path.clone()]) {
+            fs::remove_dir(directory)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = wait_until(PATIENCE, "the cgroup is empty", || self.remove().ok()) {
+            eprintln!("{} is left behind: {error}", self.path.display());
+        }
+    }
+}
+
+/// Removes the cgroups of laboratories that were killed before they could.
+pub(super) fn sweep() -> Result<()> {
+    for entry in fs::read_dir(own()?).context("cannot list this process's cgroup")?.flatten() {
+        if maker(&entry.file_name().to_string_lossy()).is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+            drop(Cgroup { path: entry.path() });
+        }
+    }
+    Ok(())
+}
+
+/// The pid in the name of one of our cgroups.
+fn maker(name: &str) -> Option<&str> {
+    let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    [pid, number].iter().all(|digits| digits.parse::<u32>().is_ok()).then_some(pid)
+}
+
+/// The cgroups below `directory`, the deepest first.
+pub(super) fn below(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    children
+        .flat_map(|child| {
+            let mut paths = below(&child.path());
+            paths.push(child.path());
+            paths
+        })
+        .collect()
+}
+
+/// The directory of this process's cgroup in the cgroup2 hierarchy.
+pub fn own() -> Result<PathBuf> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let membership = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
+    locate(&mountinfo, &membership).context("no cgroup2 hierarchy is mounted")
+}
+
+/// `mountinfo` and `membership` are as in proc_pid_mountinfo(5) and cgroups(7).
+fn locate(mountinfo: &str, membership: &str) -> Option<PathBuf> {
+    let path = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (root, mount) = mountinfo.lines().find_map(|line| {
+        let (fields, filesystem) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        filesystem.starts_with("cgroup2 ").then_some((fields.next()?, fields.next()?))
+    })?;
+    let relative = Path::new(path).strip_prefix(root).ok()?;
+    Some(Path::new(mount).join(relative))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+
+    #[test]
+    fn locate_hybrid_host_finds_the_unified_mount() {
+        let mountinfo = format!("{V1}41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n");
+        let membership = "4:memory:/elsewhere\n0::/user.slice/a\n";
+        assert_eq!(locate(&mountinfo, membership), Some("/sys/fs/cgroup/unified/user.slice/a".into()));
+    }
+
+    #[test]
+    fn locate_mount_of_a_part_strips_its_root() {
+        let mountinfo = "41 31 0:38 /docker/x /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        assert_eq!(locate(mountinfo, "0::/docker/x/y\n"), Some("/sys/fs/cgroup/y".into()));
+    }
+
+    #[test]
+    fn maker_foreign_name_is_nobody() {
+        assert_eq!(maker("cg-17-0"), Some("17"));
+        for foreign in ["cg-17", "cg-a-0", "system.slice", "cg-../1-0"] {
+            assert_eq!(maker(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn locate_only_version_1_finds_nothing() {
+        assert_eq!(locate(V1, "4:memory:/\n"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Running the client program `conngate-test-client` and reading what it reports.
+//!
+//! Knows nothing of how it connects: the flavour is a list of its flags.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Lines},
+    path::PathBuf,
+    process::{ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+
+use super::{namespace::Namespace, process::Running};
+use crate::report::Connection;
+
+/// The client's program, beside the program that runs now or (for a test) one directory above it.
+pub fn binary() -> Result<PathBuf> {
+    let here = env::current_exe().context("cannot find the running program")?;
+    let places = here.ancestors().skip(1).take(2).map(|directory| directory.join("conngate-test-client"));
+    places
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("conngate-test-client is not built: cargo build -p conngate-tests")
+}
+
+/// The command `conngate-test-client connect DESTINATION FLAGS…` inside `namespace`, to be changed and started.
+///
+/// For many connections give more destinations among the flags: application and proxy share the pod's address, so to
+/// one destination they share 28,000 source ports, and past half of them the kernel's search takes milliseconds each.
+pub fn command(namespace: &Namespace, destination: &str, flags: &[&str]) -> Result<Command> {
+    let binary = binary()?;
+    // From its own directory, entered as root: the path to a checkout is often closed to other users.
+    let mut command = namespace.command("./conngate-test-client");
+    command.current_dir(binary.parent().context("the client has a directory")?);
+    command.arg("connect").arg(destination).args(flags);
+    Ok(command)
+}
+
+/// Connects once and waits for the end of it.
+pub fn connect(namespace: &Namespace, destination: &str, flags: &[&str]) -> Result<Connection> {
+    Client::start(command(namespace, destination, flags)?)?.report()
+}
+
+/// A client that runs. Its stdin stays open, which is what `--stay` waits for, until the drop kills it.
+#[derive(Debug)]
+pub struct Client {
+    process: Running,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Client {
+    /// Starts `command`, whose stdin and stdout become ours.
+    pub fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Running::start(command)?;
+        let stdout = process.child().stdout.take().context("stdout is a pipe")?;
+        Ok(Self { process, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// The next line that the client prints, which is when its connections have ended: a [`Connection`], or a
+    /// [`crate::report::Summary`] with `--count`.
+    pub fn report<R: DeserializeOwned>(&mut self) -> Result<R> {
+        let line = self.lines.next().context("the client ended without a report")??;
+        serde_json::from_str(&line).with_context(|| format!("not a report: {line}"))
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.process
+    }
+}

@@ -1,0 +1,41 @@
+//! One request to an admin endpoint inside a namespace.
+//!
+//! Knows nothing of what is asked. The connection is made inside and used outside: a socket stays where it was made.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{runtime, time::timeout};
+
+use super::namespace::Namespace;
+
+/// A main thread that is busy with a configuration answers late, not never.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Status and body of `METHOD http://127.0.0.1:port/path`, asked inside `namespace`.
+pub fn ask(namespace: &Namespace, port: u16, method: &str, path: &str) -> Result<(u16, String)> {
+    let connection = namespace.enter(|| {
+        let connection = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
+        connection.set_nonblocking(true)?;
+        Ok::<_, io::Error>(connection)
+    })?;
+    let request = Request::builder().method(method).uri(path).header("host", "lab").body(Empty::<Bytes>::new())?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let exchange = async {
+        let stream = TokioIo::new(tokio::net::TcpStream::from_std(connection)?);
+        let (mut sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    runtime.block_on(async { timeout(PATIENCE, exchange).await }).with_context(|| format!("{path} is not answered"))?
+}

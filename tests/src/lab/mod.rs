@@ -1,0 +1,40 @@
+//! The laboratory: namespaces, a pod with a mesh's redirect, a real Envoy on a control plane that can wait, an upstream.
+//!
+//! Knows of conngate only how to start its binary (`gated`).
+//!
+//! Invariants:
+//! - everything lives in network namespaces and cgroups of its own, and nothing outlives the process that made it;
+//! - one laboratory at a time on a machine ([`run`]), so that what is left behind can be told from what others do;
+//! - threads that enter a namespace do nothing else and end there.
+
+pub mod cgroup;
+pub mod client;
+pub mod control_plane;
+pub mod envoy;
+pub mod gated;
+pub mod http;
+pub mod leftovers;
+pub mod namespace;
+pub mod permissions;
+pub mod pod;
+pub mod process;
+pub mod redirect;
+mod server;
+pub mod session;
+pub mod tool;
+pub mod upstream;
+pub mod wait;
+
+pub use self::{
+    cgroup::Cgroup,
+    control_plane::{Answer, ControlPlane},
+    envoy::Envoy,
+    gated::Gated,
+    leftovers::Leftovers,
+    namespace::Namespace,
+    pod::Pod,
+    redirect::Redirect,
+    session::run,
+    upstream::Upstream,
+    wait::wait_until,
+};
