@@ -2,11 +2,7 @@
 //!
 //! Knows nothing of the verdict. A full ring buffer loses nothing: the SYN is offered again at its next attempt.
 
-use aya_ebpf::{
-    bindings::bpf_sock,
-    helpers::generated::bpf_skb_load_bytes,
-    programs::SkBuffContext,
-};
+use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use conngate_common::{
     counter::{Counter, Helper, Program},
     hold::HoldRecord,

@@ -63,9 +63,9 @@ fn connecting(ctx: &SockOpsContext) {
     if ctx.set_cb_flags(flags as i32).is_err() {
         count::failed(Program::SockOps, Helper::CbFlagsSet);
     }
-    let own = syn_retries(ctx) != Some(0);
-    let Some(record) = record(ctx, own) else { return };
-    if own {
+    let own = |ours| syn_retries(ctx) != Some(ours);
+    let Some(record) = record(ctx, own(0)) else { return };
+    if own(record.syncnt) {
         record.flags |= OWN_BUDGET;
     } else if agent.syn_rto_jiffies != 0 {
         record.flags |= SHORT_RTO;
@@ -127,9 +127,12 @@ fn established(ctx: &SockOpsContext) {
     if unsafe { (*ctx.ops).snd_cwnd } < INITIAL_WINDOW {
         set(ctx, TCP_BPF_IW, INITIAL_WINDOW);
     }
+    if record.syncnt != 0 {
+        set(ctx, TCP_SYNCNT, record.ordinary_retries);
+    }
     count::held_for(now().since(record.first_drop));
     count::counted(Counter::Established);
-    announce(ctx, record, Outcome::Established);
+    end(ctx, record, Outcome::Established);
 }
 
 /// SYN_SENT ended without a connection.
@@ -146,7 +149,17 @@ fn closed(ctx: &SockOpsContext) {
         (Outcome::Abandoned, Counter::Abandoned)
     };
     count::counted(counter);
+    end(ctx, record, outcome);
+}
+
+/// Announces the end, and leaves a record as new for a socket that connects again.
+#[inline(always)]
+fn end(ctx: &SockOpsContext, record: &mut HoldRecord, outcome: Outcome) {
     announce(ctx, record, outcome);
+    record.first_drop = MonoTime(0);
+    record.attempts = 0;
+    record.parked_epoch = 0;
+    record.flags = 0;
 }
 
 #[inline(always)]

@@ -28,6 +28,8 @@ pub struct Connection {
     pub echo: Option<String>,
     /// The kernel's view of the connection the moment it was made; none where the kernel does not say (MPTCP before 5.16).
     pub tcp_info: Option<TcpInfo>,
+    /// TCP_SYNCNT of the socket once it is connected: what the application set, or the namespace's default.
+    pub syncnt: Option<u32>,
 }
 
 /// The part of the kernel's `struct tcp_info` that a hold could spoil.

@@ -1,1 +1,42 @@
-fn main() {}
+//! `cargo xtask <verb>`: the one front door, on a laptop and in CI.
+//!
+//! Knows nothing of what the verbs do: one file each.
+
+mod build_ebpf;
+mod lint;
+mod process;
+mod setup;
+mod step;
+mod test;
+mod versions;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The one front door of the repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    Setup(setup::Options),
+    BuildEbpf(build_ebpf::Options),
+    Lint(lint::Options),
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Verb::parse() {
+        Verb::Setup(options) => setup::run(&options),
+        Verb::BuildEbpf(options) => build_ebpf::run(&options),
+        Verb::Lint(options) => lint::run(&options),
+        Verb::Test(options) => test::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -71,8 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs a kernel with BTF"]
     fn member_of_the_running_kernel_is_found() {
-        let Ok(btf) = std::fs::read(VMLINUX) else { return };
+        let btf = std::fs::read(VMLINUX).unwrap();
         assert_eq!(member_offset(&btf, "list_head", "next"), Some(0));
         assert_eq!(member_offset(&btf, "list_head", "prev"), Some(8));
         // `struct inet_connection_sock` begins with a whole `struct inet_sock`.

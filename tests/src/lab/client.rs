@@ -62,8 +62,13 @@ impl Client {
     /// The next line that the client prints, which is when its connections have ended: a [`Connection`], or a
     /// [`crate::report::Summary`] with `--count`.
     pub fn report<R: DeserializeOwned>(&mut self) -> Result<R> {
-        let line = self.lines.next().context("the client ended without a report")??;
+        let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("not a report: {line}"))
+    }
+
+    /// The next line, whatever it says.
+    pub fn line(&mut self) -> Result<String> {
+        Ok(self.lines.next().context("the client ended without a report")??)
     }
 
     /// The process.

@@ -6,6 +6,7 @@
 use std::{ffi::OsString, io, net::IpAddr, time::Duration};
 
 use conngate_common::{
+    counter::{Counter, Helper, Program},
     id::MonoTime,
     reason::Reason,
     record::{EndedRecord, Outcome, ParkedRecord},
@@ -75,7 +76,14 @@ impl Reporter {
             .filter_map(|reason| counters.judged(Verdict::WouldHold(reason)).ok())
             .sum::<u64>();
         match self.output {
-            Output::Json => say("summary", json!({ "would_hold": would_hold })),
+            Output::Json => say(
+                "summary",
+                json!({
+                    "would_hold": would_hold,
+                    "lost_records": counters.of(Counter::LostRecords).unwrap_or_default(),
+                    "helper_errors": helper_errors(counters),
+                }),
+            ),
             Output::Text if would_hold != 0 => {
                 eprintln!("conngate: would have held {}", count(would_hold, "connection attempt"));
             }
@@ -122,6 +130,16 @@ pub(super) fn failed(output: Output, error: &anyhow::Error) {
         Output::Text => eprintln!("conngate: {error:#}"),
         Output::Json => say("error", json!({ "error": format!("{error:#}") })),
     }
+}
+
+/// The helpers that failed in the kernel: `{"egress/skb_load_bytes": 1}`.
+fn helper_errors(counters: &Counters) -> Value {
+    let pairs = Program::ALL.iter().flat_map(|program| Helper::ALL.iter().map(move |helper| (*program, *helper)));
+    let failed = pairs.filter_map(|(program, helper)| {
+        let times = counters.failed(program, helper).ok().filter(|times| *times != 0)?;
+        Some((format!("{program}/{helper}"), times.into()))
+    });
+    Value::Object(failed.collect())
 }
 
 fn say(event: &str, mut fields: Value) {

@@ -63,11 +63,13 @@ impl Attempt {
             greeting: None,
             echo: None,
             tcp_info: None,
+            syncnt: None,
         };
         let open = match self.end {
             End::Connected(socket, info) => {
                 connection.outcome = CONNECTED.into();
                 connection.tcp_info = info;
+                connection.syncnt = socket::syncnt(&socket);
                 let mut lines = lines(&socket, deadline);
                 connection.greeting = lines.next();
                 if options.sends_early() {

@@ -44,6 +44,17 @@ fn set_tcp_option(fd: RawFd, option: libc::c_int, value: libc::c_int) -> io::Res
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// TCP_SYNCNT; none where the kernel does not have it for this socket.
+pub(crate) fn syncnt(socket: &Socket) -> Option<u32> {
+    let mut value = 0u32;
+    let mut length = length(&value);
+    let at = (&raw mut value).cast();
+    // SAFETY: the kernel writes at most `length` bytes at `value`, and both live until the call returns.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_SYNCNT, at, &raw mut length) };
+    (result == 0).then_some(value)
+}
+
 /// What TCP_INFO says; none where the kernel does not have it for this socket (MPTCP before Linux 5.16).
 pub(crate) fn tcp_info(socket: &Socket) -> Option<TcpInfo> {
     // SAFETY: tcp_info is made of integers, for which zero is a value.

@@ -6,34 +6,13 @@ use std::{net::TcpStream, time::Duration};
 use anyhow::{Context, Result};
 use conngate_tests::{
     lab::{
-        self, Answer, Cgroup, ControlPlane, Envoy, Leftovers, Namespace, Pod, Redirect, Upstream, client,
-        envoy::virtual_outbound, process, redirect::PROXY_ID, upstream::ADDRESSES, wait_until,
+        self, Answer, Cgroup, Envoy, Leftovers, Namespace, Pod, Upstream, client, process, redirect::PROXY_ID,
+        upstream::ADDRESSES, wait_until,
     },
-    report::{CONNECTED, Connection, Summary},
+    report::Summary,
 };
 
-const EXCLUDED_PORT: u16 = 9000;
-const EXCLUDED_V4: &str = "203.0.113.10:80";
-const EXCLUDED_V6: &str = "[2001:db8:3::10]:80";
-const CAPTURED_V4: &str = "198.51.100.10:80";
-const CAPTURED_V6: &str = "[2001:db8:2::10]:5432";
-const REFUSED: &str = "ECONNREFUSED";
-
-/// A pod with the mesh's redirect, and a control plane that answers when it is told to.
-fn pod(upstream: &Upstream, answer: Answer) -> Result<(Pod, ControlPlane)> {
-    let pod = Pod::new(upstream)?;
-    pod.redirect(&Redirect {
-        excluded_ports: vec![EXCLUDED_PORT],
-        excluded_cidrs: vec!["203.0.113.0/24".into(), "2001:db8:3::/48".into()],
-    })?;
-    let control_plane = ControlPlane::start(&pod, vec![virtual_outbound()], answer)?;
-    Ok((pod, control_plane))
-}
-
-fn assert_reached(connection: &Connection, destination: &str) {
-    assert_eq!(connection.outcome, CONNECTED, "{destination}: {connection:?}");
-    assert_eq!(connection.greeting.as_deref(), Some(destination), "the original destination is kept");
-}
+use crate::world::{CAPTURED_V4, CAPTURED_V6, EXCLUDED_V4, EXCLUDED_V6, REFUSED, assert_reached, pod};
 
 #[test]
 fn connect_before_envoy_is_ready_is_refused_and_afterwards_reaches_its_destination() -> Result<()> {

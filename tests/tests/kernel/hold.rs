@@ -1,0 +1,119 @@
+//! A connection that is made before Envoy is ready is held, in whatever way it is made, and then reaches its destination
+//! as if nothing had happened.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use conngate_tests::{
+    lab::{Gated, client},
+    report::{Connection, Summary},
+};
+
+use crate::world::{CAPTURED_V4, CAPTURED_V6, assert_reached, assert_unharmed, finish, initializing};
+
+/// Ways to connect, as flags of the client.
+const FLAVOURS: [&str; 9] = [
+    "",
+    "--nonblocking",
+    "--send-timeout 60000",
+    "--fastopen",
+    "--fastopen-connect",
+    "--mptcp",
+    "--nonblocking --mptcp",
+    "--io-uring",
+    "--v6-socket",
+];
+
+/// A shell script that connects in all flavours at once to each destination, and prints `FLAGS|REPORT` for each.
+fn all_flavours(destinations: &[&str]) -> Result<(String, usize)> {
+    let client = client::binary()?;
+    let client = client.to_str().context("a path in UTF-8")?;
+    let mut script = String::new();
+    let mut count = 0;
+    for flags in FLAVOURS {
+        for destination in destinations {
+            if flags == "--v6-socket" && destination.starts_with('[') {
+                continue;
+            }
+            script +=
+                &format!("(r=$('{client}' connect '{destination}' {flags}); echo \"{destination} {flags}|$r\") &\n");
+            count += 1;
+        }
+    }
+    Ok((script + "wait\n", count))
+}
+
+#[test]
+fn connect_in_every_flavour_is_held_and_reaches_its_destination_unharmed() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        let (script, count) = all_flavours(&[CAPTURED_V4, CAPTURED_V6])?;
+        let mut gated = Gated::start_command(pod, &[], &["sh", "-c", &script])?;
+        let held = gated.wait_for("held", count)?;
+        assert!(held.iter().all(|event| event["reason"] == "no-listener"), "{held:?}");
+        assert!(held.iter().all(|event| event["process"]["name"] == "conngate-test-c"), "{held:?}");
+        let destinations = held.iter().fold(BTreeMap::new(), |mut seen: BTreeMap<_, usize>, event| {
+            *seen.entry(event["destination"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+            seen
+        });
+        // Before NAT, and the IPv4 address where it was mapped into IPv6.
+        let expected = [(CAPTURED_V4.to_owned(), FLAVOURS.len()), (CAPTURED_V6.to_owned(), FLAVOURS.len() - 1)];
+        assert_eq!(destinations, BTreeMap::from(expected));
+        assert!(gated.events("ended").is_empty(), "nothing ends before Envoy is ready");
+
+        control_plane.release();
+        let released = control_plane.answered_mono_ns();
+        for _ in 0..count {
+            let line = gated.client().line()?;
+            let (case, report) = line.split_once('|').context("FLAGS|REPORT")?;
+            let connection: Connection = serde_json::from_str(report).with_context(|| line.clone())?;
+            let destination = case.split(' ').next().unwrap_or_default();
+            assert_reached(&connection, destination);
+            assert_unharmed(&connection);
+            assert!(Some(connection.ended_mono_ns) > released, "{case}: connected after the release");
+            assert_eq!(connection.echo.is_some(), case.contains("fastopen"), "{case}: {connection:?}");
+        }
+        assert_eq!(finish(&mut gated)?, 0);
+        let ended = gated.events("ended");
+        assert_eq!(ended.len(), count);
+        assert!(ended.iter().all(|event| event["outcome"] == "established"), "{ended:?}");
+        let opened = gated.events("opened");
+        assert_eq!(opened.len(), 1);
+        assert_eq!((&opened[0]["reason"], &opened[0]["held"]), (&"ready".into(), &count.into()));
+        Ok(())
+    })
+}
+
+#[test]
+fn connect_a_thousand_at_once_all_are_held_and_all_are_made() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        let mut gated = Gated::start(pod, &[], CAPTURED_V4, &["--count", "1000", "--threads", "2"])?;
+        gated.wait_for("held", 1000)?;
+        control_plane.release();
+        let summary: Summary = gated.client().report()?;
+        assert_eq!((summary.connected(), summary.greeted), (1000, 1000), "{summary:?}");
+        assert_eq!(finish(&mut gated)?, 0);
+        assert_eq!(gated.events("opened")[0]["held"], 1000);
+        Ok(())
+    })
+}
+
+#[test]
+fn connect_to_a_ready_envoy_is_not_refused_and_later_ones_pass_untouched() -> Result<()> {
+    crate::world::ready(|pod, _, _| {
+        let client = client::binary()?;
+        let script = format!(
+            "for i in 1 2 3 4 5; do '{}' connect {CAPTURED_V4}; done",
+            client.to_str().context("a path in UTF-8")?
+        );
+        let mut gated = Gated::start_command(pod, &[], &["sh", "-c", &script])?;
+        for _ in 0..5 {
+            let connection: Connection = gated.client().report()?;
+            assert_reached(&connection, CAPTURED_V4);
+            assert_unharmed(&connection);
+        }
+        assert_eq!(finish(&mut gated)?, 0);
+        assert!(gated.events("held").len() <= 1, "only a connection that met the first probe may have been held");
+        assert_eq!(gated.events("opened")[0]["reason"], "ready");
+        Ok(())
+    })
+}

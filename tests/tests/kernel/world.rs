@@ -1,0 +1,75 @@
+//! What every test here starts from: an upstream, a pod with the mesh's redirect, a control plane.
+//!
+//! Knows nothing of what is tested.
+
+use anyhow::Result;
+use conngate_tests::{
+    lab::{Answer, ControlPlane, Envoy, Gated, Pod, Redirect, Upstream, envoy::virtual_outbound},
+    report::{CONNECTED, Connection},
+};
+
+pub(crate) const EXCLUDED_PORT: u16 = 9000;
+pub(crate) const EXCLUDED_V4: &str = "203.0.113.10:80";
+pub(crate) const EXCLUDED_V6: &str = "[2001:db8:3::10]:80";
+pub(crate) const CAPTURED_V4: &str = "198.51.100.10:80";
+pub(crate) const CAPTURED_V6: &str = "[2001:db8:2::10]:5432";
+pub(crate) const REFUSED: &str = "ECONNREFUSED";
+
+/// A pod with the mesh's redirect, and a control plane that answers as told.
+pub(crate) fn pod(upstream: &Upstream, answer: Answer) -> Result<(Pod, ControlPlane)> {
+    let pod = Pod::new(upstream)?;
+    pod.redirect(&Redirect {
+        excluded_ports: vec![EXCLUDED_PORT],
+        excluded_cidrs: vec!["203.0.113.0/24".into(), "2001:db8:3::/48".into()],
+    })?;
+    let control_plane = ControlPlane::start(&pod, vec![virtual_outbound()], answer)?;
+    Ok((pod, control_plane))
+}
+
+/// The connection was made, and Envoy knew its original destination.
+pub(crate) fn assert_reached(connection: &Connection, destination: &str) {
+    assert_eq!(connection.outcome, CONNECTED, "{destination}: {connection:?}");
+    assert_eq!(connection.greeting.as_deref(), Some(destination), "the original destination is kept");
+}
+
+/// The connection looks as if nothing had happened to it: whole window, and timers of a connection over loopback.
+pub(crate) fn assert_unharmed(connection: &Connection) {
+    // The kernel says nothing of the subflow under an MPTCP socket.
+    let Some(info) = connection.tcp_info else { return };
+    assert!(info.snd_cwnd >= 10, "the initial window is 10 segments: {connection:?}");
+    assert!(info.rtt_us < 200_000 && info.rto_us < 1_000_000, "no stale timestamp was measured: {connection:?}");
+}
+
+/// Waits for conngate's end; no helper failed in the kernel and no record was lost.
+pub(crate) fn finish(gated: &mut Gated) -> Result<i32> {
+    let status = gated.finish()?;
+    let summary = &gated.events("summary")[0];
+    assert_eq!(summary["helper_errors"], serde_json::json!({}), "{summary}");
+    assert_eq!(summary["lost_records"], 0, "{summary}");
+    Ok(status.code().unwrap_or(-1))
+}
+
+/// A world in which Envoy waits for its control plane; `test` gets the pod, the control plane and Envoy.
+pub(crate) fn initializing(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+    with_envoy(Answer::Held, |pod, control_plane, envoy| {
+        envoy.wait_initializing()?;
+        test(pod, control_plane, envoy)
+    })
+}
+
+/// A world in which Envoy is ready.
+pub(crate) fn ready(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+    with_envoy(Answer::After(std::time::Duration::ZERO), |pod, control_plane, envoy| {
+        envoy.wait_ready()?;
+        test(pod, control_plane, envoy)
+    })
+}
+
+fn with_envoy(answer: Answer, test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+    conngate_tests::lab::run(|| {
+        let upstream = Upstream::start()?;
+        let (pod, control_plane) = pod(&upstream, answer)?;
+        let mut envoy = Envoy::start(&pod, &control_plane)?;
+        test(&pod, &control_plane, &mut envoy)
+    })
+}

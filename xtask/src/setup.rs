@@ -1,0 +1,51 @@
+//! `cargo xtask setup`: brings what the other verbs need; they call it themselves.
+//!
+//! Knows nothing of what they do with it. Idempotent, and quick when all is there.
+
+mod ebpf;
+mod envoy;
+mod packages;
+
+pub(crate) use ebpf::{bpf_linker, rust_src};
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+/// Install what a verb needs: Debian packages (as root), Envoy, the eBPF toolchain
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What for; everything when absent
+    #[arg(long = "for", value_enum)]
+    purpose: Option<Purpose>,
+}
+
+/// What a verb needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// `cargo xtask demo`
+    Demo,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask build-ebpf`
+    Ebpf,
+}
+
+/// The verb.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    match options.purpose {
+        Some(purpose) => prepare(purpose)?,
+        None => [Purpose::Demo, Purpose::Test, Purpose::Ebpf].into_iter().try_for_each(prepare)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Brings what `purpose` needs, or says what is missing and how to get it.
+pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
+    packages::install(packages::needed(purpose))?;
+    match purpose {
+        Purpose::Demo | Purpose::Test => envoy::install(),
+        Purpose::Ebpf => ebpf::install(),
+    }
+}

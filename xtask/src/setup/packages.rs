@@ -1,0 +1,85 @@
+//! Debian packages: by apt-get where that is possible, otherwise one message that names them all.
+//!
+//! A package is there when its program is: so that other distributions serve as well.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    process::{find, is_root, run},
+    setup::Purpose,
+    step::step,
+};
+
+/// A program, and the Debian package that brings it.
+pub(crate) struct Needed {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// The laboratory: network namespaces, redirect rules, and a Python for Envoy's package and for applications.
+const LABORATORY: &[Needed] = &[
+    Needed { program: "ip", package: "iproute2" },
+    Needed { program: "ss", package: "iproute2" },
+    Needed { program: "iptables", package: "iptables" },
+    Needed { program: "ip6tables", package: "iptables" },
+    Needed { program: "python3", package: "python3" },
+    Needed { program: "pip3", package: "python3-pip" },
+];
+
+/// bpf-linker is built from its crate, and links zlib and zstd through a C compiler.
+const EBPF: &[Needed] = &[Needed { program: "cc", package: "gcc" }];
+
+/// What `purpose` needs.
+pub(crate) fn needed(purpose: Purpose) -> &'static [Needed] {
+    match purpose {
+        Purpose::Demo | Purpose::Test => LABORATORY,
+        Purpose::Ebpf => EBPF,
+    }
+}
+
+/// Installs what is missing of `needed`.
+pub(crate) fn install(needed: &[Needed]) -> Result<()> {
+    let packages = missing(needed, |program| find(program).is_some());
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !is_root() || find("apt-get").is_none() {
+        bail!("please install {names} (on Debian, as root: apt-get install {names})");
+    }
+    step(&format!("apt-get install {names}"), || {
+        run(apt().args(["-qq", "update"]))?;
+        run(apt().args(["-qq", "-y", "--no-install-recommends", "install"]).args(&packages))
+    })
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    apt
+}
+
+/// The packages whose programs are not `present`, each once.
+fn missing(needed: &[Needed], present: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        needed.iter().filter(|needed| !present(needed.program)).map(|needed| needed.package).collect();
+    packages.dedup();
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_all_present_is_empty() {
+        assert!(missing(LABORATORY, |_| true).is_empty());
+    }
+
+    #[test]
+    fn missing_two_programs_of_one_package_names_it_once() {
+        assert_eq!(missing(LABORATORY, |program| program != "ip" && program != "ss"), ["iproute2"]);
+    }
+}

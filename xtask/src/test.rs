@@ -1,0 +1,145 @@
+//! `cargo xtask test [host|kernel]`: the tiers of tests, and what came of them.
+//!
+//! Knows nothing of single tests. A tier that cannot run here says why, and under CI that is a failure.
+
+mod tally;
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    num::NonZero,
+    process::{Command, ExitCode, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    process::{is_root, output, run as run_command},
+    setup::{Purpose, prepare},
+    step::step,
+    workspace::cargo,
+};
+use tally::{Outcome, Tally};
+
+/// Run the tests: on the host, and (as root) against the kernel
+#[derive(Args)]
+pub(crate) struct Options {
+    /// One tier; both when absent
+    #[arg(value_enum)]
+    tier: Option<Tier>,
+}
+
+/// By what the tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// Unit and property tests: nothing but Rust
+    Host,
+    /// Real programs, sockets, redirects and Envoy: root
+    Kernel,
+}
+
+/// The packages of the host tier.
+const HOST: [&str; 6] = ["--package", "conngate", "--package", "conngate-common", "--package", "xtask"];
+/// The runs of the kernel tier: packages, and what their test runners are told. The agent's own tests that need root are
+/// marked `#[ignore]`.
+const KERNEL: [(&str, &[&str]); 2] = [("conngate", &["--ignored"]), ("conngate-tests", &[])];
+
+/// The verb.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let tiers = options.tier.map_or(vec![Tier::Host, Tier::Kernel], |tier| vec![tier]);
+    let mut total = Tally::default();
+    let mut lines = Vec::new();
+    let mut failed = false;
+    for tier in tiers {
+        let (outcome, tally) = run_tier(tier).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Tally::default().outcome(false)
+        });
+        failed |= outcome.is_failure(ci());
+        lines.push(format!("{}: {outcome}", tier.name()));
+        total += tally;
+    }
+    for line in lines {
+        println!("{line}");
+    }
+    println!("{total}");
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Tier {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
+    match tier {
+        Tier::Host => {
+            let (outcome, tally) = step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(HOST)))?;
+            // What is ignored here is the kernel tier's, and counted there.
+            Ok((outcome, Tally { skipped: 0, ..tally }))
+        }
+        Tier::Kernel if !is_root() => skip_kernel("needs root"),
+        Tier::Kernel => {
+            prepare(Purpose::Test)?;
+            step("build conngate", || run_command(cargo().args(["build", "--package", "conngate"])))?;
+            step("kernel tests", || {
+                let threads = kernel_threads().to_string();
+                let runs = KERNEL.map(|(package, arguments)| {
+                    let mut test = cargo();
+                    test.args(["test", "--no-fail-fast", "--package", package, "--", "--test-threads", &threads]);
+                    stream(test.args(arguments))
+                });
+                let mut total = Tally::default();
+                let mut passed = true;
+                for run in runs {
+                    let (outcome, tally) = run?;
+                    passed &= outcome == Outcome::Passed;
+                    total += tally;
+                }
+                Ok((if passed { Outcome::Passed } else { Outcome::Failed }, total))
+            })
+        }
+    }
+}
+
+/// Kernel tests mostly wait, but each has an Envoy, and thousands of connections in one starve the timers of another.
+fn kernel_threads() -> usize {
+    thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4)
+}
+
+/// Counts what is not run, from the test runners' own lists.
+fn skip_kernel(why: &str) -> Result<(Outcome, Tally)> {
+    let mut skipped = 0;
+    for (package, arguments) in KERNEL {
+        let mut list = cargo();
+        let lists = output(list.args(["test", "--quiet", "--package", package, "--", "--list"]).args(arguments))?;
+        skipped += lists.lines().filter_map(tally::listed).sum::<usize>();
+    }
+    Ok((Outcome::Skipped(why.to_owned()), Tally { skipped, ..Tally::default() }))
+}
+
+/// Runs `test`, passes its output on and adds up its result lines.
+fn stream(test: &mut Command) -> Result<(Outcome, Tally)> {
+    let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut tally = Tally::default();
+    let mut stdout = std::io::stdout().lock();
+    for line in BufReader::new(child.stdout.take().context("stdout is a pipe")?).split(b'\n') {
+        let line = line?;
+        stdout.write_all(&line)?;
+        stdout.write_all(b"\n")?;
+        tally += tally::result(&String::from_utf8_lossy(&line)).unwrap_or_default();
+    }
+    let status = child.wait()?;
+    Ok(tally.outcome(status.success()))
+}
+
+/// Whether this is a CI run, by the variable that every CI system sets.
+fn ci() -> bool {
+    env::var("CI").is_ok_and(|value| value == "true")
+}
