@@ -62,3 +62,37 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The reference in docs/cli.md: the help of every verb, as it is printed 100 columns wide.
+    fn reference() -> String {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let verbs = cli.get_subcommands_mut().filter(|verb| verb.get_name() != "help");
+        let helps = verbs.map(|verb| {
+            let help = verb.render_long_help().to_string();
+            let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+            format!("### conngate {}\n\n```text\n{help}```\n", verb.get_name())
+        });
+        helps.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn cli_reference_is_what_the_program_prints() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = document.split_once("<!-- reference -->\n").expect("the reference begins");
+        let (reference_there, after) = rest.split_once("<!-- end of reference -->\n").expect("the reference ends");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            let updated = format!("{before}<!-- reference -->\n{}<!-- end of reference -->\n{after}", reference());
+            std::fs::write(path, updated).unwrap();
+        } else {
+            assert_eq!(reference_there, reference(), "run this test with UPDATE_DOCS=1");
+        }
+    }
+}

@@ -34,10 +34,10 @@ pub struct Options {
     /// The longest hold, from the first held connection (1s to 10m).
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = timeout)]
     pub timeout: Duration,
-    /// What happens to held connections then: release lets them go on, reset ends them with an error.
+    /// What happens to held connections then.
     #[arg(long, value_enum, default_value_t = AtTimeout::Release)]
     pub on_timeout: AtTimeout,
-    /// hold: nothing captured leaves before ready. retry: an attempt passes as soon as somebody listens. observe: count only.
+    /// What the closed gate does with captured connections.
     #[arg(long, value_enum, default_value_t = RunMode::Hold)]
     pub mode: RunMode,
     /// Never hold this user's connections (a proxy inside CMD); repeatable.
@@ -71,20 +71,20 @@ impl FromStr for ReadyWhen {
 /// `--on-timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AtTimeout {
-    /// Held connections go on.
+    /// They go on, as without a gate.
     Release,
-    /// Held connections end with an error.
+    /// They end with an error.
     Reset,
 }
 
 /// `--mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RunMode {
-    /// See [`Mode::Hold`].
+    /// Nothing captured leaves before the proxy is ready.
     Hold,
-    /// See [`Mode::Retry`].
+    /// An attempt passes as soon as somebody listens.
     Retry,
-    /// See [`Mode::Observe`].
+    /// Nothing is held; what would have been is counted.
     Observe,
 }
 
