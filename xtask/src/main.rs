@@ -3,6 +3,7 @@
 //! Knows nothing of what the verbs do: one file each.
 
 mod build_ebpf;
+mod demo;
 mod lint;
 mod process;
 mod setup;
@@ -21,6 +22,7 @@ use clap::Parser;
 enum Verb {
     Setup(setup::Options),
     BuildEbpf(build_ebpf::Options),
+    Demo(demo::Options),
     Lint(lint::Options),
     Test(test::Options),
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Setup(options) => setup::run(&options),
         Verb::BuildEbpf(options) => build_ebpf::run(&options),
+        Verb::Demo(options) => demo::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Test(options) => test::run(&options),
     };

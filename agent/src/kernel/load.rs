@@ -3,7 +3,7 @@
 //! Knows nothing of cgroups.
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader,
     programs::{CgroupSkb, CgroupSockAddr, Program, ProgramError, SockOps},
 };
 use aya_log::EbpfLogger;
@@ -68,10 +68,10 @@ pub struct Loaded {
 /// When the kernel has no BTF or refuses something; everything that was loaded is gone again.
 pub fn load(object: &Object, log_level: LogLevel) -> Result<(Loaded, Ring), LoadError> {
     let features = Features::probe().map_err(LoadError::NoBtf)?;
-    let btf = Btf::from_sys_fs().ok();
     let netns_cookie = u8::from(features.netns_cookie);
     let mut ebpf = EbpfLoader::new()
-        .btf(btf.as_ref())
+        // The kernel's types are needed for relocations only, of which there are none; parsing them takes longer than all else.
+        .btf(None)
         .override_global("SOCK_OPS_NETNS_COOKIE", &netns_cookie, true)
         .override_global("SYN_RETRIES_OFFSET", &features.syn_retries_offset, true)
         .override_global(aya_log::LEVEL, &log_level, true)

@@ -53,7 +53,11 @@ impl Gated {
 
     /// As [`Gated::start`], with any command.
     pub fn start_command(namespace: &Namespace, options: &[&str], command: &[&str]) -> Result<Self> {
-        let cgroup = Cgroup::new()?;
+        Self::start_in(Cgroup::new()?, namespace, options, command)
+    }
+
+    /// As [`Gated::start_command`], with conngate itself in `cgroup`.
+    pub fn start_in(cgroup: Cgroup, namespace: &Namespace, options: &[&str], command: &[&str]) -> Result<Self> {
         let mut conngate = namespace.command(binary()?);
         conngate.args(["run", "-o", "json"]).args(options).arg("--").args(command).stderr(Stdio::piped());
         cgroup.join(&mut conngate)?;

@@ -7,6 +7,7 @@ mod exempt;
 mod hold;
 mod lab;
 mod modes;
+mod neighbours;
 mod patience;
 mod run;
 mod world;

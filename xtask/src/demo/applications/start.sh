@@ -1,0 +1,3 @@
+# Says when the application is started.
+echo starting
+exec "$@"
