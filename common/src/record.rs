@@ -77,8 +77,9 @@ pub struct ParkedRecord {
     pub capture_port: u16,
     /// IP version of the packet, 4 or 6 (a v4-mapped socket sends version 4).
     pub ip_version: u16,
-    /// Always 0.
-    pub reserved: u16,
+    /// The socket's own source port, before NAT, host byte order: conntrack gives another one to the packet of a second
+    /// connection from the same port, which the redirect would otherwise make the same.
+    pub src_port: u16,
     /// The packet from its network header on; addresses and checksum as after NAT.
     pub syn: [u8; SYN_LEN],
 }

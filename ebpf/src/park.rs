@@ -49,7 +49,8 @@ pub fn park(
         dst_port: u16::from_be(unsafe { (*sk).dst_port }),
         capture_port: syn.port,
         ip_version: syn.ip_version,
-        reserved: 0,
+        // SAFETY: as above; in host byte order, unlike the destination's.
+        src_port: unsafe { (*sk).src_port } as u16,
         syn: [0; SYN_LEN],
     });
     // SAFETY: written just above.

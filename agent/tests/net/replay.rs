@@ -58,14 +58,16 @@ impl Capture {
                 dst_port: destination.port(),
                 capture_port: CAPTURE_PORT,
                 ip_version: if destination.is_ipv4() { 4 } else { 6 },
-                reserved: 0,
+                src_port: source.port(),
                 syn: *packet.first_chunk().unwrap(),
             };
             match destination {
                 SocketAddr::V4(to) => record.dst_ip[..4].copy_from_slice(&to.ip().octets()),
                 SocketAddr::V6(to) => record.dst_ip = to.ip().octets(),
             }
-            (syn::source(&record) == Ok(source)).then_some(record)
+            let ports = if destination.is_ipv4() { 20 } else { 40 };
+            let from = u16::from_be_bytes([packet[ports], packet[ports + 1]]);
+            (syn::source(&record) == Ok(source) && from == source.port()).then_some(record)
         })
     }
 }

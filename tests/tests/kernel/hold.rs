@@ -117,3 +117,37 @@ fn connect_to_a_ready_envoy_is_not_refused_and_later_ones_pass_untouched() -> Re
         Ok(())
     })
 }
+
+#[test]
+fn connect_to_three_destinations_from_one_port_all_are_made_by_replay() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        // The redirect would make one tuple of all, so NAT gives the second and third another source port on the wire.
+        // The sockets' own packets carry a mark and vanish behind the gate: only what is replayed can connect them.
+        let mut vanish = pod.command("iptables");
+        vanish.args(["-A", "INPUT", "-m", "mark", "--mark", "7", "-j", "DROP"]);
+        anyhow::ensure!(vanish.status()?.success(), "no rule that drops marked packets");
+        let program = "import select, socket, struct\n\
+            sockets = []\n\
+            for to in ('198.51.100.10', '198.51.100.11', '198.51.100.12'):\n\
+            \ts = socket.socket()\n\
+            \ts.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+            \ts.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)\n\
+            \ts.bind(('192.0.2.2', 40000))\n\
+            \ts.setblocking(False)\n\
+            \ts.connect_ex((to, 80))\n\
+            \tsockets.append(s)\n\
+            for s in sockets:\n\
+            \tselect.select([], [s], [], 60)\n\
+            \tprint(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), s.getpeername()[0], flush=True)\n";
+        let mut gated = Gated::start_command(pod, &[], &["python3", "-c", program])?;
+        gated.wait_for("held", 3)?;
+        control_plane.release();
+        for last in [10, 11, 12] {
+            assert_eq!(gated.client().line()?, format!("0 198.51.100.{last}"));
+        }
+        assert_eq!(finish(&mut gated)?, 0);
+        let ended = gated.events("ended");
+        assert!(ended.iter().all(|event| event["outcome"] == "established"), "{ended:?}");
+        Ok(())
+    })
+}

@@ -3,7 +3,7 @@
 //! Knows nothing of sockets. Pure.
 //!
 //! Invariants, each of them needed for the connection to complete (docs/kernel.md):
-//! - The destination is the socket's own, before NAT: the packet then meets the conntrack entry of the first SYN.
+//! - Source port and destination are the socket's own, before NAT: the packet then meets the conntrack entry of the first SYN.
 //! - TSval is never ahead of the kernel's own clock, or the socket's next segment is dropped as old (PAWS).
 //! - Nothing else changes, but that data (TFO) stays behind, as in the kernel's own retransmission.
 
@@ -81,6 +81,7 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
     let half = addresses.len() / 2;
     addresses[half..].copy_from_slice(&record.dst_ip[..half]);
 
+    segment[..2].copy_from_slice(&record.src_port.to_be_bytes());
     segment[2..4].copy_from_slice(&record.dst_port.to_be_bytes());
     if let Some(tsval) = tsval(&mut segment[TCP_MIN..]) {
         let elapsed_ms = (now.since(record.header.at) / 1_000_000).saturating_sub(TSVAL_MARGIN_MS);
@@ -100,14 +101,14 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
     Ok(Packet { bytes, len, destination })
 }
 
-/// The socket's own address and port: NAT at the output changes the destination only.
+/// The socket's own address and port, before NAT, which leaves the address alone.
 pub fn source(record: &ParkedRecord) -> Result<SocketAddr, SynError> {
-    let Headers { version, ip, .. } = Headers::parse(record)?;
+    let Headers { version, .. } = Headers::parse(record)?;
     let address = match version {
         Version::V4 => &record.syn[12..],
         Version::V6 => &record.syn[8..],
     };
-    Ok(SocketAddr::new(ip_address(version, address), u16::from_be_bytes([record.syn[ip], record.syn[ip + 1]])))
+    Ok(SocketAddr::new(ip_address(version, address), record.src_port))
 }
 
 /// The socket's own destination, before NAT.

@@ -54,9 +54,19 @@ fn record(packet: &[u8]) -> ParkedRecord {
         dst_port: 80,
         capture_port: 15001,
         ip_version: if v6 { 6 } else { 4 },
-        reserved: 0,
+        src_port: source_port(packet),
         syn,
     }
+}
+
+/// The source port of a whole packet, 0 of what is too short to have one.
+fn source_port(packet: &[u8]) -> u16 {
+    let at = match packet.first() {
+        Some(first) if first >> 4 == 6 => IPV6,
+        Some(first) => usize::from(first & 15) * 4,
+        None => return 0,
+    };
+    packet.get(at..at + 2).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]))
 }
 
 fn captured(hex: &str) -> ParkedRecord {
@@ -121,6 +131,15 @@ fn only_the_named_fields_differ() {
         let changed: Vec<_> =
             (0..after.bytes().len()).filter(|&at| before[at] != after.bytes()[at] && !named.contains(&at)).collect();
         assert!(changed.is_empty(), "{hex}: bytes {changed:?}");
+    }
+}
+
+#[test]
+fn source_port_that_nat_has_changed_is_the_sockets_own_again() {
+    for hex in ALL {
+        let packet = rebuild(&ParkedRecord { src_port: 54321, ..captured(hex) }, AT).unwrap();
+        assert_eq!(tcp_of(packet.bytes()).source_port(), 54321);
+        assert_sound(&packet);
     }
 }
 
