@@ -5,3 +5,4 @@
 pub mod clock;
 pub mod lab;
 pub mod report;
+pub mod step;

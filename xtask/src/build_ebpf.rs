@@ -12,10 +12,11 @@ use std::{fs, process::ExitCode};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use conngate_tests::step::step;
+
 use crate::{
     process::{nightly, output},
     setup::{Purpose, prepare},
-    step::step,
     versions::NIGHTLY_OF_OBJECT,
     workspace::{OBJECT, OBJECT_DIGEST, root},
 };

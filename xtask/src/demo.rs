@@ -24,10 +24,11 @@ use clap::Args;
 use conngate_tests::lab::{self, permissions, tool};
 
 use self::{application::Application, case::Case, remedy::Remedy};
+use conngate_tests::step::step;
+
 use crate::{
     process,
     setup::{Purpose, prepare},
-    step::step,
     workspace,
 };
 

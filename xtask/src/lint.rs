@@ -16,10 +16,11 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::Args;
 
+use conngate_tests::step::step;
+
 use crate::{
     process::{nightly, run as run_command},
     setup::rust_src,
-    step::step,
     workspace::{cargo, metadata, root},
 };
 use tree::Finding;

@@ -2,12 +2,12 @@
 //!
 //! Knows nothing of what the verbs do: one file each.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod lint;
 mod process;
 mod setup;
-mod step;
 mod test;
 mod versions;
 mod workspace;
@@ -20,6 +20,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    Bench(bench::Options),
     Setup(setup::Options),
     BuildEbpf(build_ebpf::Options),
     Demo(demo::Options),
@@ -29,6 +30,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Verb::parse() {
+        Verb::Bench(options) => bench::run(&options),
         Verb::Setup(options) => setup::run(&options),
         Verb::BuildEbpf(options) => build_ebpf::run(&options),
         Verb::Demo(options) => demo::run(&options),

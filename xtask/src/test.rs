@@ -15,10 +15,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
+use conngate_tests::step::step;
+
 use crate::{
     process::{is_root, output, run as run_command},
     setup::{Purpose, prepare},
-    step::step,
     workspace::cargo,
 };
 use tally::{Outcome, Tally};

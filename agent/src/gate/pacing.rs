@@ -15,7 +15,7 @@ use super::backoff::{REPLAY, after};
 
 /// How many replayed SYNs may be unanswered at a time. A listener's accept queue holds `net.core.somaxconn` connections,
 /// 4096 by default and often less by listen()'s own backlog; a SYN that finds it full is dropped and waits for a timer.
-pub const WINDOW: usize = 1024;
+pub const WINDOW: usize = 2048;
 
 /// How often an unanswered SYN is sent again, 1.6 s in all, before it is left to the kernel's own timer: by then the
 /// kernel has tried about three times itself.

@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use conngate_tests::step::step;
+
 use crate::{
     process::{find, nightly, output, run},
-    step::step,
     versions::{self, BPF_LINKER, BPF_LINKER_FEATURE},
     workspace::{cargo, target},
 };

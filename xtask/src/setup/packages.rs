@@ -6,10 +6,11 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use conngate_tests::step::step;
+
 use crate::{
     process::{find, is_root, run},
     setup::Purpose,
-    step::step,
 };
 
 /// A program, and the Debian package that brings it.

@@ -42,6 +42,9 @@ pub enum ReplayError {
 /// Packets for one sendmmsg(), the kernel's `UIO_MAXIOV`.
 const BATCH: usize = 1024;
 
+/// Fewer are not worth a thread: they take a few milliseconds.
+const SHARE: usize = 128;
+
 /// Raw sockets of one namespace; they keep it alive.
 #[derive(Debug)]
 pub struct Replayer {
@@ -100,10 +103,10 @@ impl Done {
     }
 }
 
-/// Sends on as many processors as there are batches: on loopback the sender's processor does the whole handshake.
+/// Sends on as many processors as there are shares: on loopback the sender's processor does the whole handshake.
 fn send_all(socket: &Socket, packets: &[&Packet]) -> Done {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = packets.len().div_ceil(processors).max(BATCH);
+    let share = packets.len().div_ceil(processors).max(SHARE);
     let (mine, others) = packets.split_at(share.min(packets.len()));
     thread::scope(|scope| {
         let start = |share| {

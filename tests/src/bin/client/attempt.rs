@@ -70,12 +70,13 @@ impl Attempt {
                 connection.outcome = CONNECTED.into();
                 connection.tcp_info = info;
                 connection.syncnt = socket::syncnt(&socket);
-                let mut lines = lines(&socket, deadline);
-                connection.greeting = lines.next();
-                if options.sends_early() {
-                    connection.echo = lines.next();
+                if !options.no_greeting {
+                    let mut lines = lines(&socket, deadline);
+                    connection.greeting = lines.next();
+                    if options.sends_early() {
+                        connection.echo = lines.next();
+                    }
                 }
-                drop(lines);
                 Some(socket)
             }
             End::Failed(error) => {

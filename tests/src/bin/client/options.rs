@@ -63,6 +63,9 @@ pub(crate) struct Connect {
     /// Close the sockets that are still connecting after so many milliseconds
     #[arg(long, value_name = "MS", value_parser = millis)]
     pub(crate) give_up: Option<Duration>,
+    /// Do not wait for the upstream's greeting: the proxy has no upstream
+    #[arg(long)]
+    pub(crate) no_greeting: bool,
     /// Keep the connections open until stdin ends
     #[arg(long)]
     pub(crate) stay: bool,

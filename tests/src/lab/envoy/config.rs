@@ -57,6 +57,26 @@ pub(super) fn bootstrap(control_plane: SocketAddr) -> Value {
 /// The listener that the mesh redirects to: IPv4 and IPv6, on to the original destination.
 #[must_use]
 pub fn virtual_outbound() -> Value {
+    listener(json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "PassthroughCluster",
+            "cluster": "PassthroughCluster",
+        },
+    }))
+}
+
+/// As [`virtual_outbound`], but Envoy echoes instead of going on: one descriptor per connection, and nobody greets.
+#[must_use]
+pub fn echo_outbound() -> Value {
+    listener(json!({
+        "name": "envoy.filters.network.echo",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"},
+    }))
+}
+
+fn listener(filter: Value) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "name": "virtualOutbound",
@@ -66,14 +86,7 @@ pub fn virtual_outbound() -> Value {
             "name": "envoy.filters.listener.original_dst",
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"},
         }],
-        "filter_chains": [{"filters": [{
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                "stat_prefix": "PassthroughCluster",
-                "cluster": "PassthroughCluster",
-            },
-        }]}],
+        "filter_chains": [{"filters": [filter]}],
     })
 }
 

@@ -1,0 +1,47 @@
+//! Entries of the programs' maps as an agent leaves them that holds nothing.
+//!
+//! Knows nothing of who attaches the programs.
+
+use conngate::kernel::clock;
+use conngate_common::{
+    ABI_VERSION,
+    gate::{AgentEntry, CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
+    reason::Reason,
+};
+use conngate_tests::lab::redirect::CAPTURE_PORT;
+
+/// The agent; gated cgroups sit at `level`. It is never taken for dead.
+pub(super) fn agent(level: u32) -> AgentEntry {
+    AgentEntry {
+        heartbeat: clock::now(),
+        stale_after_ns: u64::MAX,
+        grace_ns: 0,
+        abi: ABI_VERSION,
+        epoch: 1,
+        closed_gates: 0,
+        hz: clock::hz(),
+        syn_rto_jiffies: 0,
+        syn_linear_timeouts: 0,
+        pod_levels: [level; 2],
+        capture_ports: capture_ports(),
+    }
+}
+
+/// A gate that was opened because the proxy is ready.
+pub(super) fn open_gate() -> GateEntry {
+    GateEntry {
+        cap_ns: 60_000_000_000,
+        state: GateState::Open.code(),
+        mode: Mode::Hold.code(),
+        reason: Reason::Ready.code(),
+        default_class: ContainerClass::Gated.code(),
+        exempt_uids: [NO_UID; MAX_EXEMPT_UIDS],
+        capture_ports: capture_ports(),
+    }
+}
+
+fn capture_ports() -> CapturePorts {
+    let mut ports = CapturePorts::default();
+    ports.0[0] = CAPTURE_PORT;
+    ports
+}

@@ -1,0 +1,145 @@
+//! `bench idle`: what the attached programs cost where no gate is closed.
+//!
+//! Knows nothing of the load itself (`load`). The load runs in one cgroup, on one processor, client and server in turn, so
+//! that every nanosecond of the kernel's work counts and no scheduler's choice does. Rounds without (A) and with (B) the
+//! programs alternate as A B B A, so that a drift of the machine's speed meets both.
+
+pub(super) mod load;
+mod programs;
+mod tables;
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use conngate_tests::lab::{self, Cgroup, Namespace};
+use serde::Serialize;
+
+use self::{
+    load::{Load, Worker},
+    programs::Attached,
+};
+use crate::{machine::Machine, report};
+use conngate_tests::step::step;
+
+/// What the kernel does after an attach or a detach is done by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Between two words of progress.
+const PROGRESS: usize = 10;
+
+/// Request/response and connect/close rates with and without the programs; nanoseconds per call of each
+#[derive(Args)]
+pub(super) struct Options {
+    /// Blocks of four rounds, A B B A
+    #[arg(long, default_value_t = 40)]
+    blocks: usize,
+    /// Milliseconds of one load in one round
+    #[arg(long, default_value_t = 150)]
+    millis: u64,
+}
+
+/// Operations per second in one block.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Block {
+    load: Load,
+    none: f64,
+    attached: f64,
+    /// The last round without the programs beside the first: what the method itself adds.
+    control: f64,
+}
+
+/// What one program took per call, from the kernel's statistics.
+#[derive(Clone, Debug, Serialize)]
+struct Cost {
+    load: Load,
+    program: String,
+    calls_per_operation: f64,
+    nanoseconds_per_call: f64,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    machine: Machine,
+    blocks: Vec<Block>,
+    costs: Vec<Cost>,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let machine = Machine::here()?;
+    println!("{}", machine.line());
+    let mut measured = None;
+    lab::run(|| {
+        let namespace = Namespace::new()?;
+        // A closed connection leaves nothing behind that the next one would have to get around.
+        namespace.set_sysctl("ipv4/tcp_max_tw_buckets", "0")?;
+        let cgroup = Cgroup::new()?;
+        let mut worker = Worker::start(&namespace, &cgroup, Duration::from_millis(options.millis))?;
+        let blocks = compare(&mut worker, &cgroup, options.blocks)?;
+        measured = Some((blocks, costs(&mut worker, &cgroup)?));
+        Ok(())
+    })?;
+    let (blocks, costs) = measured.context("the laboratory was not opened")?;
+    println!("\n{}\n\n{}", tables::rates(&blocks), tables::costs(&costs));
+    report::write("idle", &Figures { machine, blocks, costs })
+}
+
+fn compare(worker: &mut Worker, cgroup: &Cgroup, blocks: usize) -> Result<Vec<Block>> {
+    step(&format!("{blocks} blocks of none, attached, attached, none"), || {
+        round(worker)?;
+        let mut results = Vec::new();
+        for block in 0..blocks {
+            let first = round(worker)?;
+            let attached = Attached::to(cgroup)?;
+            thread::sleep(SETTLE);
+            let with = [round(worker)?, round(worker)?];
+            drop(attached);
+            thread::sleep(SETTLE);
+            let without = [first, round(worker)?];
+            let mean = |rounds: &[BTreeMap<Load, f64>; 2], load| (rounds[0][&load] + rounds[1][&load]) / 2.0;
+            results.extend(Load::ALL.map(|load| Block {
+                load,
+                none: mean(&without, load),
+                attached: mean(&with, load),
+                control: without[1][&load] / without[0][&load],
+            }));
+            if (block + 1) % PROGRESS == 0 {
+                eprintln!("    {} blocks", block + 1);
+            }
+        }
+        Ok(results)
+    })
+}
+
+/// Every load once; operations per second.
+fn round(worker: &mut Worker) -> Result<BTreeMap<Load, f64>> {
+    Load::ALL.into_iter().map(|load| Ok((load, worker.run(load)?.rate()))).collect()
+}
+
+fn costs(worker: &mut Worker, cgroup: &Cgroup) -> Result<Vec<Cost>> {
+    step("the kernel's own statistics of each program", || {
+        let attached = Attached::to(cgroup)?;
+        let _counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).context("no statistics of eBPF programs")?;
+        let mut costs = Vec::new();
+        for load in Load::ALL {
+            let before = attached.statistics()?;
+            let done = worker.run(load)?;
+            for (program, after) in attached.statistics()? {
+                let earlier = before.get(&program).copied().unwrap_or_default();
+                let (calls, nanoseconds) = (after.calls - earlier.calls, after.nanoseconds - earlier.nanoseconds);
+                costs.push(Cost {
+                    load,
+                    program,
+                    calls_per_operation: ratio(calls, done.operations),
+                    nanoseconds_per_call: ratio(nanoseconds, calls),
+                });
+            }
+        }
+        Ok(costs)
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a short run")]
+fn ratio(of: u64, to: u64) -> f64 {
+    if to == 0 { 0.0 } else { of as f64 / to as f64 }
+}

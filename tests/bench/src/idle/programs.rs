@@ -1,0 +1,63 @@
+//! The programs as they hang on a cgroup whose gate is open: attached, and no gate closed.
+//!
+//! Knows nothing of the load. Dropped, they are detached and freed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use aya::programs::loaded_programs;
+use conngate::{
+    cgroup::hierarchy::Hierarchy,
+    kernel::{load, load::Loaded, object::Object, records::Ring},
+};
+use conngate_common::{counter::Program, id::CgroupId};
+use conngate_tests::lab::Cgroup;
+
+use crate::entries;
+
+/// Attached programs.
+pub(super) struct Attached {
+    _loaded: Loaded,
+    _ring: Ring,
+    /// The kernel's numbers of them.
+    ids: BTreeSet<u32>,
+}
+
+/// What the kernel counted of one program since it was loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Statistics {
+    pub(super) calls: u64,
+    pub(super) nanoseconds: u64,
+}
+
+impl Attached {
+    /// As the agent leaves them once everything is open.
+    pub(super) fn to(cgroup: &Cgroup) -> Result<Self> {
+        let others = ids();
+        let hierarchy = Hierarchy::find()?;
+        let (mut loaded, ring) = load::load(&Object::open(None)?, 0)?;
+        loaded.maps.write_agent(entries::agent(hierarchy.level(cgroup.path())))?;
+        loaded.maps.write_gate(CgroupId(cgroup.id()?), entries::open_gate())?;
+        loaded.attach_gate(cgroup.path(), &hierarchy.mount)?;
+        let ids = ids().difference(&others).copied().collect();
+        Ok(Self { _loaded: loaded, _ring: ring, ids })
+    }
+
+    /// By the programs' names; those that are not attached count nothing.
+    pub(super) fn statistics(&self) -> Result<BTreeMap<String, Statistics>> {
+        let mut statistics = BTreeMap::new();
+        for program in loaded_programs() {
+            let program = program?;
+            let name = program.name_as_str().unwrap_or_default().to_owned();
+            if self.ids.contains(&program.id()) && Program::ALL.iter().any(|known| known.word() == name) {
+                let nanoseconds = u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX);
+                statistics.insert(name, Statistics { calls: program.run_count(), nanoseconds });
+            }
+        }
+        Ok(statistics)
+    }
+}
+
+fn ids() -> BTreeSet<u32> {
+    loaded_programs().flatten().map(|program| program.id()).collect()
+}

@@ -1,0 +1,38 @@
+//! The benchmarks: what a hold costs at its end (`release`), and what conngate costs where nothing is held (`idle`).
+//!
+//! Knows nothing of what is measured. `cargo xtask bench` builds it for release, with everything that it measures.
+
+mod entries;
+mod idle;
+mod machine;
+mod release;
+mod report;
+mod statistics;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use conngate_tests::lab::permissions;
+
+/// Measure, and say how; figures also in target/bench
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+enum Benchmark {
+    Release(release::Options),
+    Idle(idle::Options),
+    /// The load of `idle`, on its stdin's order
+    #[command(hide = true)]
+    Load,
+}
+
+fn main() -> Result<()> {
+    let benchmark = Benchmark::parse();
+    let missing = permissions::missing();
+    if !missing.is_empty() {
+        bail!("a benchmark needs root; this lacks: {}", missing.join("; "));
+    }
+    match benchmark {
+        Benchmark::Release(options) => release::run(&options),
+        Benchmark::Idle(options) => idle::run(&options),
+        Benchmark::Load => idle::load::serve(),
+    }
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask bench`: the benchmarks, built for release with all that they measure.
+//!
+//! Knows nothing of them: a package of its own (tests/bench) has them, because this program must build without the agent.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    process::run as run_command,
+    setup::{Purpose, prepare},
+    workspace::{cargo, target},
+};
+
+/// Measure, and say how: `release` (how fast a held connection is made) or `idle` (what it costs when nothing is held)
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The benchmark and its options
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "release|idle")]
+    arguments: Vec<String>,
+}
+
+/// The verb.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    prepare(Purpose::Demo)?;
+    // Not in a step of its own: cargo shows its progress, and says nothing where there is nothing to do.
+    let packages = ["--package", "conngate", "--package", "conngate-tests", "--package", "conngate-bench"];
+    run_command(cargo().args(["build", "--release"]).args(packages))?;
+    let program = target("release").join("conngate-bench");
+    let status = std::process::Command::new(&program)
+        .args(&options.arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
