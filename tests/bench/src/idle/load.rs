@@ -79,7 +79,7 @@ impl Worker {
     /// Starts it; each load will run for `duration`.
     pub(super) fn start(namespace: &Namespace, cgroup: &Cgroup, duration: Duration) -> Result<Self> {
         let mut command = namespace.command(env::current_exe().context("cannot find the running program")?);
-        command.args(["bench", "load"]);
+        command.arg("load");
         cgroup.join(&mut command)?;
         Ok(Self { client: Client::start(command)?, duration })
     }
