@@ -4,16 +4,22 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Lines},
+    io::{self, BufRead, BufReader},
     path::PathBuf,
-    process::{ChildStdout, Command, Stdio},
+    process::{Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::{namespace::Namespace, process::Running};
 use crate::report::Connection;
+
+/// Beyond every hold and every timeout here: a client that says nothing for so long never will.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The client's program, beside the program that runs now or (for a test) one directory above it.
 pub fn binary() -> Result<PathBuf> {
@@ -47,7 +53,7 @@ pub fn connect(namespace: &Namespace, destination: &str, flags: &[&str]) -> Resu
 #[derive(Debug)]
 pub struct Client {
     process: Running,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<io::Result<String>>,
 }
 
 impl Client {
@@ -56,7 +62,10 @@ impl Client {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Running::start(command)?;
         let stdout = process.child().stdout.take().context("stdout is a pipe")?;
-        Ok(Self { process, lines: BufReader::new(stdout).lines() })
+        let (say, lines) = channel();
+        // A thread, because a pipe cannot be read with a deadline; it ends with the client, or with its listener.
+        thread::spawn(move || BufReader::new(stdout).lines().try_for_each(|line| say.send(line)));
+        Ok(Self { process, lines })
     }
 
     /// The next line that the client prints, which is when its connections have ended: a [`Connection`], or a
@@ -68,7 +77,11 @@ impl Client {
 
     /// The next line, whatever it says.
     pub fn line(&mut self) -> Result<String> {
-        Ok(self.lines.next().context("the client ended without a report")??)
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(line?),
+            Err(RecvTimeoutError::Disconnected) => bail!("the client ended without a report"),
+            Err(RecvTimeoutError::Timeout) => bail!("the client says nothing for {PATIENCE:?}"),
+        }
     }
 
     /// The process.

@@ -87,7 +87,8 @@ fn output_code(command: &[&str]) -> Result<Option<i32>> {
 #[test]
 fn signals_to_conngate_reach_the_command() -> Result<()> {
     conngate_tests::lab::run(|| {
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        // Not INT, QUIT or HUP: whoever starts the tests in the background may have them ignored, and so would CMD.
+        for signal in [Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2] {
             let name = signal.as_str().trim_start_matches("SIG");
             let script = format!("trap 'echo {name}; exit 5' {name}; echo ready; while :; do read x; done");
             let namespace = Namespace::new()?;
