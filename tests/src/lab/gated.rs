@@ -97,10 +97,12 @@ impl Gated {
 
     /// Waits for at least `count` events of one kind.
     pub fn wait_for(&self, kind: &str, count: usize) -> Result<Vec<Value>> {
-        wait_until(PATIENCE, &format!("{count} times {kind}"), || {
+        let events = wait_until(PATIENCE, &format!("{count} times {kind}"), || {
             let events = self.events(kind);
-            (events.len() >= count).then_some(events)
-        })
+            (events.len() >= count || !self.events("error").is_empty()).then_some(events)
+        })?;
+        anyhow::ensure!(events.len() >= count, "conngate failed: {:?}", self.events("error"));
+        Ok(events)
     }
 
     /// Kills conngate alone; the client goes on.

@@ -3,7 +3,12 @@
 //! Knows nothing of why. Text is one line per opened gate that held something; JSON is one object per notice, of the
 //! shape in docs/cli.md.
 
-use std::{ffi::OsString, io, net::IpAddr, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    net::IpAddr,
+    time::Duration,
+};
 
 use conngate_common::{
     counter::{Counter, Helper, Program},
@@ -148,7 +153,10 @@ fn say(event: &str, mut fields: Value) {
         map.insert("event".to_owned(), event.into());
         map.insert("monotonic_seconds".to_owned(), seconds(crate::kernel::clock::now()).into());
     }
-    eprintln!("{fields}");
+    // In one write, so that a killed conngate leaves no half line.
+    let line = format!("{fields}\n");
+    // Nobody reads stderr any more: there is nobody to tell.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 fn held(record: &ParkedRecord) -> Value {
