@@ -156,17 +156,17 @@ impl App {
                 return Ok(notice);
             }
             let wake = self.table.next_deadline().map(|at| Duration::from_nanos(at.since(clock::now())));
+            // In this order: whatever the programs have to tell, it silences neither the heartbeat nor a probe's answer.
             tokio::select! {
                 biased;
-                received = self.records.next(&mut self.batch) => received?,
-                Some((gate, answer)) = self.answers.recv() => self.tell(Event::Probed { gate, answer }),
-                () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {
-                    self.table.tick(clock::now());
-                    self.carry_out();
-                }
                 _ = self.heartbeat.tick() => self.beat(),
+                Some((gate, answer)) = self.answers.recv() => self.tell(Event::Probed { gate, answer }),
+                received = self.records.next(&mut self.batch) => received?,
+                () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
             self.take_records();
+            self.table.tick(clock::now());
+            self.carry_out();
         }
     }
 
@@ -181,7 +181,6 @@ impl App {
                 KernelRecord::Listening(record) => self.listening(record),
             }
         }
-        self.carry_out();
     }
 
     fn parked(&mut self, record: ParkedRecord) {
