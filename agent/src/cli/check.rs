@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of a running agent. Loads the programs to have the kernel's own word, and attaches nothing.
 
+use std::io;
+
 use clap::{Args, ValueEnum};
 use conngate_common::counter::Program;
 use nix::sys::utsname::uname;
@@ -71,12 +73,13 @@ pub fn check(options: &Options) -> Exit {
     findings.extend(capabilities());
     let hierarchy = Hierarchy::find();
     findings.push(cgroup2(&hierarchy));
-    findings.push(btf());
+    let probed = Features::probe();
+    findings.push(btf(&probed));
     findings.push(programs(&options.common));
     if let Ok(hierarchy) = &hierarchy {
         findings.extend(Hook::ALL.map(|hook| neighbour(hierarchy, hook)));
     }
-    findings.extend(features());
+    findings.extend(probed.iter().flat_map(features));
     print(options.common.output, &findings);
     if findings.iter().any(|finding| finding.level == Level::Fail) { Exit::CheckFailed } else { Exit::Success }
 }
@@ -116,8 +119,8 @@ fn cgroup2(hierarchy: &Result<Hierarchy, HierarchyError>) -> Finding {
     }
 }
 
-fn btf() -> Finding {
-    match Features::probe() {
+fn btf(probed: &io::Result<Features>) -> Finding {
+    match probed {
         Ok(_) => Finding::new(Level::Ok, "btf", "readable", "describes the kernel's types"),
         Err(error) => Finding::new(Level::Fail, "btf", error.to_string(), "CONFIG_DEBUG_INFO_BTF=y is needed"),
     }
@@ -167,8 +170,7 @@ fn neighbour(hierarchy: &Hierarchy, hook: Hook) -> Finding {
     }
 }
 
-fn features() -> Vec<Finding> {
-    let Ok(features) = Features::probe() else { return Vec::new() };
+fn features(features: &Features) -> [Finding; 2] {
     let listeners = if features.netns_cookie {
         Finding::new(Level::Ok, "listeners", "told apart by network namespace", "a listener wakes only its own gate")
     } else {
@@ -186,7 +188,7 @@ fn features() -> Vec<Finding> {
             "held connections follow the kernel's own back-off, up to 2 minutes between attempts without conngate";
         Finding::new(Level::Warn, "syn budget", "TCP_SYNCNT is not visible", means)
     };
-    vec![listeners, budget]
+    [listeners, budget]
 }
 
 fn print(output: Output, findings: &[Finding]) {

@@ -3,7 +3,6 @@
 //! Knows nothing of how it connects: the flavour is a list of its flags.
 
 use std::{
-    env,
     io::{self, BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
@@ -15,20 +14,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
-use super::{namespace::Namespace, process::Running};
+use super::{namespace::Namespace, process::Running, tool};
 use crate::report::Connection;
 
 /// Beyond every hold and every timeout here: a client that says nothing for so long never will.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The client's program, beside the program that runs now or (for a test) one directory above it.
+/// The client's program.
 pub fn binary() -> Result<PathBuf> {
-    let here = env::current_exe().context("cannot find the running program")?;
-    let places = here.ancestors().skip(1).take(2).map(|directory| directory.join("conngate-test-client"));
-    places
-        .into_iter()
-        .find(|path| path.is_file())
-        .context("conngate-test-client is not built: cargo build -p conngate-tests")
+    tool::built("conngate-test-client", "conngate-tests")
 }
 
 /// The command `conngate-test-client connect DESTINATION FLAGS…` inside `namespace`, to be changed and started.

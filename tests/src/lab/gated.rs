@@ -4,7 +4,6 @@
 //! a cgroup of the laboratory, so that nothing outlives a failed test, a killed conngate's client and keeper included.
 
 use std::{
-    env,
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
@@ -21,17 +20,16 @@ use super::{
     cgroup::Cgroup,
     client::{self, Client},
     namespace::Namespace,
+    tool,
     wait::wait_until,
 };
 
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The conngate binary, beside the program that runs now or one directory above it.
+/// The conngate binary.
 pub fn binary() -> Result<PathBuf> {
-    let here = env::current_exe().context("cannot find the running program")?;
-    let places = here.ancestors().skip(1).take(2).map(|directory| directory.join("conngate"));
-    places.into_iter().find(|path| path.is_file()).context("conngate is not built: cargo build -p conngate")
+    tool::built("conngate", "conngate")
 }
 
 /// A gated client. Killed with all that it started when dropped.

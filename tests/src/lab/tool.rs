@@ -1,4 +1,4 @@
-//! Running the machine's tools (ip, iptables-restore, pip): to their end, with their words when they fail.
+//! Programs: the machine's tools (ip, iptables-restore, pip), run to their end, with their words when they fail; and our own.
 //!
 //! Knows nothing of namespaces: the caller brings the command.
 
@@ -37,4 +37,14 @@ pub fn exists(name: impl AsRef<Path>) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .any(|dir| dir.join(name.as_ref()).is_file())
+}
+
+/// The program `name` of this checkout, beside the program that runs now or (for a test) one directory above it.
+pub fn built(name: &str, package: &str) -> Result<PathBuf> {
+    let here = std::env::current_exe().context("cannot find the running program")?;
+    let places = here.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    places
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not built: cargo build -p {package}"))
 }
