@@ -32,10 +32,10 @@ fn retry_envoy_listens_but_is_not_ready_passes() -> Result<()> {
     })
 }
 
-#[test]
-fn retry_nobody_listens_holds_until_somebody_does() -> Result<()> {
+/// Nobody listens: a connection is held until somebody does, and that is enough.
+fn assert_held_until_somebody_listens(options: &[&str]) -> Result<()> {
     initializing(|pod, control_plane, _| {
-        let mut gated = Gated::start(pod, &["--mode", "retry"], CAPTURED_V4, &[])?;
+        let mut gated = Gated::start(pod, options, CAPTURED_V4, &[])?;
         assert_eq!(gated.wait_for("held", 1)?[0]["reason"], "no-listener");
         control_plane.release();
         assert_reached(&gated.client().report()?, CAPTURED_V4);
@@ -46,16 +46,13 @@ fn retry_nobody_listens_holds_until_somebody_does() -> Result<()> {
 }
 
 #[test]
+fn retry_nobody_listens_holds_until_somebody_does() -> Result<()> {
+    assert_held_until_somebody_listens(&["--mode", "retry"])
+}
+
+#[test]
 fn ready_url_none_a_listener_is_enough() -> Result<()> {
-    initializing(|pod, control_plane, _| {
-        let mut gated = Gated::start(pod, &["--ready-url", "none"], CAPTURED_V4, &[])?;
-        gated.wait_for("held", 1)?;
-        control_plane.release();
-        assert_reached(&gated.client().report()?, CAPTURED_V4);
-        assert_eq!(finish(&mut gated)?, 0);
-        assert_eq!(gated.events("opened")[0]["reason"], "listening");
-        Ok(())
-    })
+    assert_held_until_somebody_listens(&["--ready-url", "none"])
 }
 
 #[test]
