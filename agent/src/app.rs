@@ -24,7 +24,6 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-pub use self::enrolled::GateSpec;
 use self::{enrolled::Enrolments, lot::Lot};
 use crate::{
     gate::{Answer, Effect, Event, Summary, Table, Want},
@@ -35,6 +34,7 @@ use crate::{
     },
     netns::{Netns, NetnsWorker},
     ready::{listener, probe, url::ReadyUrl},
+    spec::GateSpec,
 };
 
 /// How often the agent tells the kernel that it is alive, and after how long the kernel stops believing it.

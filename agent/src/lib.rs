@@ -11,3 +11,5 @@ pub mod gate;
 pub mod kernel;
 pub mod netns;
 pub mod ready;
+pub mod spec;
+pub mod uid;

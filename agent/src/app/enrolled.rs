@@ -2,48 +2,11 @@
 //!
 //! Knows nothing of when a gate opens.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use conngate_common::{
-    gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS},
-    id::{CgroupId, NetnsCookie},
-    reason::Reason,
-};
+use conngate_common::id::{CgroupId, NetnsCookie};
 
-use crate::{gate::Policy, netns::Netns, ready::url::ReadyUrl};
-
-/// The kernel's own cap lies this much after the agent's timeout: a living agent acts first.
-const CAP_MARGIN: Duration = Duration::from_secs(1);
-
-/// What a workload asks of its gate.
-#[derive(Clone, Debug)]
-pub struct GateSpec {
-    /// When it opens.
-    pub policy: Policy,
-    /// Where the mesh redirects to.
-    pub capture_ports: CapturePorts,
-    /// Whose connections are never held ([`conngate_common::gate::NO_UID`]: unused).
-    pub exempt_uids: [u32; MAX_EXEMPT_UIDS],
-    /// What containers are that nobody classified.
-    pub default_class: ContainerClass,
-    /// What to ask; `None`: a listener is enough.
-    pub ready_url: Option<ReadyUrl>,
-}
-
-impl GateSpec {
-    pub(super) fn entry(&self, state: GateState, reason: Reason) -> GateEntry {
-        let cap = self.policy.timeout.saturating_add(CAP_MARGIN);
-        GateEntry {
-            cap_ns: u64::try_from(cap.as_nanos()).unwrap_or(u64::MAX),
-            state: state.code(),
-            mode: self.policy.mode.code(),
-            reason: reason.code(),
-            default_class: self.default_class.code(),
-            exempt_uids: self.exempt_uids,
-            capture_ports: self.capture_ports,
-        }
-    }
-}
+use crate::{netns::Netns, spec::GateSpec};
 
 /// One gate.
 pub(super) struct Enrolled {

@@ -21,7 +21,7 @@ pub use self::options::Options;
 pub(crate) use self::preflight::NEEDED;
 use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
 use crate::{
-    app::{App, GateSpec, Node, Notice, error_chain},
+    app::{App, Node, Notice, error_chain},
     cgroup::{hierarchy::Hierarchy, scope::Scope},
     exit::Exit,
     kernel::{
@@ -30,6 +30,7 @@ use crate::{
         records::Ring,
     },
     netns::{Netns, NetnsWorker},
+    spec::GateSpec,
 };
 
 /// Runs CMD and ends as it ends.

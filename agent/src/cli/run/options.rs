@@ -8,10 +8,10 @@ use clap::{Args, ValueEnum};
 use conngate_common::gate::{CapturePorts, ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
 
 use crate::{
-    app::GateSpec,
     cli::Common,
     gate::{OnTimeout, Policy, Readiness},
     ready::url::{ReadyUrl, ReadyUrlError},
+    spec::GateSpec,
 };
 
 /// Bounds of `--timeout`.

@@ -1,0 +1,94 @@
+//! A pod's UID, as the API, the kubelet's directories and cgroup names spell it.
+//!
+//! Knows nothing of pods. Kubernetes writes a UID as a UUID; the systemd cgroup driver turns its dashes into underscores,
+//! and a static pod's is the MD5 of its manifest, 32 digits without any (pkg/kubelet/config/common.go). All spell 128 bits.
+
+use std::{fmt, str::FromStr};
+
+/// Digits of a UUID's groups (RFC 9562, 4).
+const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+
+/// A pod's UID.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid(u128);
+
+/// Text that spells no UID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no pod UID: 32 hexadecimal digits, or a UUID with - or _ between its groups")]
+pub struct PodUidError(String);
+
+impl FromStr for PodUid {
+    type Err = PodUidError;
+
+    fn from_str(text: &str) -> Result<Self, PodUidError> {
+        let fault = || PodUidError(text.to_owned());
+        let separator = text.chars().find(|character| ['-', '_'].contains(character));
+        let digits = match separator {
+            None => text.to_owned(),
+            Some(separator) => {
+                let groups: Vec<_> = text.split(separator).collect();
+                if !groups.iter().map(|group| group.len()).eq(GROUPS) {
+                    return Err(fault());
+                }
+                groups.concat()
+            }
+        };
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(fault());
+        }
+        u128::from_str_radix(&digits, 16).map(Self).map_err(|_| fault())
+    }
+}
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:032x}", self.0);
+        let mut rest = digits.as_str();
+        for (index, length) in GROUPS.into_iter().enumerate() {
+            let (group, behind) = rest.split_at(length);
+            write!(f, "{}{group}", if index == 0 { "" } else { "-" })?;
+            rest = behind;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PodUid({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uid_in_every_spelling_is_the_same() {
+        let spellings = [
+            "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+            "0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9",
+            "0A1B2C3D4e5f60718293a4b5c6d7e8f9",
+        ];
+        for spelling in spellings {
+            let uid: PodUid = spelling.parse().unwrap();
+            assert_eq!(uid.to_string(), spellings[0]);
+        }
+    }
+
+    #[test]
+    fn uid_of_another_form_is_refused_with_its_text() {
+        for text in [
+            "",
+            "pod",
+            "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f",
+            "0a1b2c3d-4e5f_6071-8293-a4b5c6d7e8f9",
+            "0a1b2c3d4-e5f-6071-8293-a4b5c6d7e8f9",
+            "+a1b2c3d4e5f60718293a4b5c6d7e8f9",
+            "0a1b2c3d4e5f60718293a4b5c6d7e8f90",
+        ] {
+            let error = text.parse::<PodUid>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+        }
+    }
+}
