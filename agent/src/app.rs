@@ -10,21 +10,25 @@
 mod enrolled;
 mod lot;
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, num::NonZeroU32, time::Duration};
 
 use conngate_common::{
     ABI_VERSION,
-    gate::{AgentEntry, GateState},
+    gate::{AgentEntry, ContainerClass, ContainerEntry, GateState, MAX_SHARED_PARENTS},
     id::CgroupId,
     reason::Reason,
     record::{EndedRecord, ListeningRecord, Outcome, ParkedRecord},
 };
 use tokio::{
     sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
-use self::{enrolled::Enrolments, lot::Lot};
+pub use self::enrolled::Home;
+use self::{
+    enrolled::{Enrolled, Enrolments},
+    lot::Lot,
+};
 use crate::{
     gate::{Answer, Effect, Event, Summary, Table, Want},
     kernel::{
@@ -33,7 +37,7 @@ use crate::{
         records::{KernelRecord, Records, Ring},
     },
     netns::{Netns, NetnsWorker},
-    ready::{listener, probe, url::ReadyUrl},
+    ready::{budget::Budget, listener, probe, url::ReadyUrl},
     spec::GateSpec,
 };
 
@@ -42,7 +46,7 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const STALE_AFTER: Duration = Duration::from_secs(2);
 
 /// The longest that an unclassified pod is held.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// The first SYN timeout of sockets that are likely to be held: the same half second that the kernel then keeps to.
 const FIRST_SYN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -52,6 +56,9 @@ const FIRST_SYN_TIMEOUT: Duration = Duration::from_millis(500);
 pub enum Notice {
     /// A connection is held.
     Held(Box<ParkedRecord>),
+    /// A connection of a workload or a container that nobody has classified is held, for the grace at most: to be handed
+    /// on to [`App::admit`] or [`App::pass`].
+    Unclassified(Box<ParkedRecord>),
     /// A connection that was held waits no longer.
     Ended(EndedRecord, Outcome),
     /// A gate was opened.
@@ -71,6 +78,7 @@ pub struct App {
     enrolled: Enrolments,
     lot: Lot,
     worker: NetnsWorker,
+    budget: Budget,
     ask: mpsc::UnboundedSender<Asked>,
     answers: mpsc::UnboundedReceiver<Asked>,
     heartbeat: Interval,
@@ -80,8 +88,12 @@ pub struct App {
 /// What is the same for every gate of this agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
-    /// Levels at which gated cgroups sit.
+    /// Levels at which gated cgroups sit: kubepods' own plus 1, and plus 2 below a shared parent.
     pub pod_levels: [u32; 2],
+    /// The cgroups at the first level that hold those of a QoS class.
+    pub shared_parents: [CgroupId; MAX_SHARED_PARENTS],
+    /// Probes per second of all gates together.
+    pub probe_budget: NonZeroU32,
     /// Capture ports of workloads that are not classified, and of announced listeners.
     pub capture_ports: conngate_common::gate::CapturePorts,
 }
@@ -99,13 +111,14 @@ impl App {
             stale_after_ns: nanos(STALE_AFTER),
             grace_ns: nanos(GRACE),
             abi: ABI_VERSION,
-            epoch: 1,
+            epoch: loaded.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
             closed_gates: 0,
             hz: features.hz,
             syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(features.hz) / 1_000_000_000)
                 .unwrap_or(0),
             syn_linear_timeouts: features.syn_linear_timeouts,
             pod_levels: node.pod_levels,
+            shared_parents: node.shared_parents,
             capture_ports: node.capture_ports,
         };
         loaded.maps.write_agent(agent).map_err(io::Error::other)?;
@@ -121,6 +134,7 @@ impl App {
             enrolled: Enrolments::default(),
             lot: Lot::new(worker.clone()),
             worker,
+            budget: Budget::new(node.probe_budget),
             ask,
             answers,
             heartbeat,
@@ -128,11 +142,96 @@ impl App {
         })
     }
 
-    /// Closes a gate; `home` is the namespace to probe until a held connection shows another.
-    pub fn enrol(&mut self, gate: CgroupId, spec: GateSpec, home: Netns) {
+    /// Closes a gate, or gives another spec to an existing one; `home` is where its workload's namespace is to be found.
+    pub fn enrol(&mut self, gate: CgroupId, spec: GateSpec, home: Home) {
         let policy = spec.policy;
-        self.enrolled.insert(gate, spec, home);
+        self.enrolled.insert(gate, Some(spec), home);
         self.tell(Event::Enrolled { gate, policy });
+    }
+
+    /// Takes over a gate that is open already.
+    pub fn resume(&mut self, gate: CgroupId, spec: GateSpec, home: Home, reason: Reason) {
+        let policy = spec.policy;
+        self.enrolled.insert(gate, Some(spec), home);
+        self.tell(Event::Resumed { gate, policy, reason });
+    }
+
+    /// The workload asks for no gate, or no longer.
+    pub fn decline(&mut self, gate: CgroupId, home: Home) {
+        self.enrolled.insert(gate, None, home);
+        self.tell(Event::Declined { gate });
+    }
+
+    /// The workload is being deleted; one that was never heard of asks for nothing any more.
+    pub fn terminate(&mut self, gate: CgroupId, home: Home) {
+        if self.enrolled.by_gate(gate).is_none() {
+            return self.decline(gate, home);
+        }
+        self.tell(Event::Terminating { gate });
+    }
+
+    /// Where pods sit in the hierarchy.
+    pub fn set_pod_levels(&mut self, levels: [u32; 2]) {
+        self.agent.pod_levels = levels;
+        self.beat();
+    }
+
+    /// The cgroups of the QoS classes; those that find no room are taken for pods that nobody knows.
+    pub fn set_shared_parents(&mut self, parents: &[CgroupId]) {
+        let slots = std::array::from_fn(|slot| parents.get(slot).copied().unwrap_or_default());
+        if slots != self.agent.shared_parents {
+            self.agent.shared_parents = slots;
+            self.beat();
+        }
+    }
+
+    /// The workload is gone.
+    pub fn retire(&mut self, gate: CgroupId) {
+        self.tell(Event::Retired { gate });
+        self.forget(gate);
+    }
+
+    /// The kubelet says whether the proxy's container is ready.
+    pub fn vouch(&mut self, gate: CgroupId, ready: bool) {
+        self.tell(Event::Vouched { gate, ready });
+    }
+
+    /// Says what a container is.
+    pub fn classify(&mut self, container: CgroupId, class: ContainerClass) {
+        let entry = ContainerEntry { class: class.code() };
+        if let Err(error) = self.loaded.maps.write_container(container, entry) {
+            tracing::error!(container = container.0, %class, error = error_chain(&error), "the container is not classified");
+        }
+    }
+
+    /// The cgroup of a container is gone.
+    pub fn forget_container(&mut self, container: CgroupId) {
+        if let Err(error) = self.loaded.maps.remove_container(container) {
+            tracing::error!(container = container.0, error = error_chain(&error), "the container stays in the kernel");
+        }
+    }
+
+    /// Hands on a connection of a workload and a container that are classified by now.
+    pub fn admit(&mut self, record: ParkedRecord) {
+        let (gate, socket) = (record.header.gate, record.header.socket);
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        let is_gated = enrolled.spec.is_some();
+        if let Some(netns) = self.lot.park(record, enrolled.netns(&self.worker)) {
+            enrolled.netns = Some(netns);
+        }
+        self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
+        if is_gated {
+            self.notices.push_back(Notice::Held(Box::new(record)));
+        }
+    }
+
+    /// Lets a connection go that is not to be held: an exempt container's.
+    pub fn pass(&mut self, record: ParkedRecord, home: &Home) {
+        let socket = record.header.socket;
+        if self.lot.park(record, home.netns(&self.worker)).is_some() {
+            self.lot.replay(&[socket], clock::now());
+            self.lot.unpark(socket);
+        }
     }
 
     /// Opens a gate by the operator's word.
@@ -184,15 +283,16 @@ impl App {
     }
 
     fn parked(&mut self, record: ParkedRecord) {
-        let (gate, socket) = (record.header.gate, record.header.socket);
+        let socket = record.header.socket;
         if self.lot.holds(socket) {
             // The same socket connects again: its first copy goes before the second comes.
             self.carry_out();
         }
-        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        enrolled.netns = self.lot.park(record, &enrolled.netns);
-        self.table.handle(clock::now(), Event::Parked { gate, socket, first_drop: record.first_drop });
-        self.notices.push_back(Notice::Held(Box::new(record)));
+        if record.reason == Reason::Unclassified.code() {
+            self.notices.push_back(Notice::Unclassified(Box::new(record)));
+        } else {
+            self.admit(record);
+        }
     }
 
     fn ended(&mut self, record: EndedRecord) {
@@ -204,8 +304,18 @@ impl App {
 
     fn listening(&mut self, record: ListeningRecord) {
         for gate in self.enrolled.in_netns(record.netns) {
-            self.table.handle(clock::now(), Event::Listening { gate });
+            if record.listens != 0 {
+                self.table.handle(clock::now(), Event::Listening { gate });
+            } else if self.is_silent(gate) {
+                self.table.handle(clock::now(), Event::Silent { gate });
+            }
         }
+    }
+
+    /// Whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go.
+    fn is_silent(&mut self, gate: CgroupId) -> bool {
+        let regates = |enrolled: &Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
+        self.enrolled.by_gate(gate).is_some_and(|enrolled| regates(enrolled)) && self.look(gate) == Answer::NotReady
     }
 
     fn tell(&mut self, event: Event) {
@@ -231,7 +341,7 @@ impl App {
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         enrolled.is_closed = state == GateState::Holding;
-        let entry = enrolled.spec.entry(state, reason);
+        let entry = enrolled.entry(state, reason);
         if let Err(error) = self.loaded.maps.write_gate(gate, entry) {
             tracing::error!(gate = gate.0, %state, error = error_chain(&error), "the gate stays as it was");
         }
@@ -257,28 +367,42 @@ impl App {
 
     fn probe(&mut self, gate: CgroupId, want: Want) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        let answers = self.ask.clone();
-        match (want, &enrolled.spec.ready_url) {
-            (Want::Ready, Some(url)) => {
-                let (worker, netns, url) = (self.worker.clone(), enrolled.netns.clone(), url.clone());
-                tokio::spawn(async move {
-                    let answer = ask(&worker, &netns, &url).await;
-                    // The agent is gone: nobody wants to know.
-                    let _ = answers.send((gate, answer));
-                });
-            }
-            (Want::Ready | Want::Listener, _) => {
-                let listening =
-                    self.lot.diag(&enrolled.netns).map(|diag| listener::listening(&diag, &enrolled.spec.capture_ports));
-                let answer = match listening {
-                    Ok(Ok(true)) => Answer::Listening,
-                    Ok(Ok(false)) => Answer::NotReady,
-                    Ok(Err(error)) | Err(error) => {
-                        tracing::debug!(gate = gate.0, error = error_chain(&error), "cannot look for listeners");
-                        Answer::NotReady
-                    }
-                };
-                let _ = answers.send((gate, answer));
+        let url = enrolled.spec.as_ref().and_then(|spec| spec.ready_url.clone());
+        let answer = match (want, url) {
+            (Want::Ready, Some(url)) => match enrolled.netns(&self.worker) {
+                Some(netns) => return self.ask_later(gate, netns, url),
+                None => Answer::Unanswered,
+            },
+            (Want::Ready | Want::Listener, _) => self.look(gate),
+        };
+        // The receiver is this App's own.
+        let _ = self.ask.send((gate, answer));
+    }
+
+    /// Asks within the node's budget, and answers by the channel.
+    fn ask_later(&mut self, gate: CgroupId, netns: Netns, url: ReadyUrl) {
+        let (worker, answers) = (self.worker.clone(), self.ask.clone());
+        let turn = self.budget.take(Instant::now());
+        tokio::spawn(async move {
+            tokio::time::sleep(turn).await;
+            let answer = ask(&worker, &netns, &url).await;
+            // The agent is gone: nobody wants to know.
+            let _ = answers.send((gate, answer));
+        });
+    }
+
+    /// Looks for listeners on the capture ports.
+    fn look(&mut self, gate: CgroupId) -> Answer {
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return Answer::Unanswered };
+        let (Some(netns), Some(spec)) = (enrolled.netns(&self.worker), &enrolled.spec) else {
+            return Answer::Unanswered;
+        };
+        match self.lot.diag(&netns).and_then(|diag| listener::listening(&diag, &spec.capture_ports)) {
+            Ok(true) => Answer::Listening,
+            Ok(false) => Answer::NotReady,
+            Err(error) => {
+                tracing::debug!(gate = gate.0, error = error_chain(&error), "cannot look for listeners");
+                Answer::Unanswered
             }
         }
     }
@@ -289,7 +413,8 @@ async fn ask(worker: &NetnsWorker, netns: &Netns, url: &ReadyUrl) -> Answer {
     tracing::debug!(%url, ?answer, "probed");
     match answer {
         probe::Answer::Ready => Answer::Ready,
-        probe::Answer::NotReady { .. } | probe::Answer::Failed(_) => Answer::NotReady,
+        probe::Answer::NotReady { .. } => Answer::NotReady,
+        probe::Answer::Failed(_) => Answer::Unanswered,
     }
 }
 

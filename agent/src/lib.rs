@@ -4,12 +4,17 @@
 //! (eBPF and raw sockets), `ready` (probes), `netns` and `cgroup`. ARCHITECTURE.md follows one connection through it.
 
 pub mod app;
+pub mod capabilities;
 pub mod cgroup;
 pub mod cli;
 pub mod exit;
 pub mod gate;
 pub mod kernel;
 pub mod netns;
+pub mod node;
+pub mod pods;
 pub mod ready;
+pub mod serve;
 pub mod spec;
 pub mod uid;
+pub mod values;

@@ -9,9 +9,9 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -75,6 +75,17 @@ impl Netns {
     /// The namespace of process `pid`. That the process is still the one that the caller means is for the caller to check.
     pub fn of_process(worker: &NetnsWorker, pid: u32) -> Result<Self, NetnsError> {
         Self::open(worker, format!("/proc/{pid}/ns/net").as_ref())
+    }
+
+    /// The namespace of the first of `pids` that is not in the node's own, as a container's first process is before it has
+    /// joined its pod; `None` while there is no such process.
+    #[must_use]
+    pub fn of_pod(worker: &NetnsWorker, pids: impl IntoIterator<Item = i32>) -> Option<Self> {
+        let inode = |pid: u32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|metadata| metadata.ino());
+        let node = inode(1).ok();
+        let mut pids = pids.into_iter().filter_map(|pid| u32::try_from(pid).ok());
+        let pid = pids.find(|pid| inode(*pid).is_ok_and(|inode| Some(inode) != node))?;
+        Self::of_process(worker, pid).ok()
     }
 
     /// The kernel's name for it; 0 where the kernel has none (before 5.14).

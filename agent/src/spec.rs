@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use conngate_common::{
-    gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS},
+    gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode},
     reason::Reason,
 };
 
-use crate::{gate::Policy, ready::url::ReadyUrl};
+use crate::{
+    gate::{OnTimeout, Policy, Readiness},
+    ready::url::ReadyUrl,
+};
 
-/// The kernel's own cap lies this much after the agent's timeout: a living agent acts first.
+/// The kernel's own cap lies this much after the agent's longest hold, timeout or regate: a living agent acts first.
 const CAP_MARGIN: Duration = Duration::from_secs(1);
 
 /// What a workload asks of its gate.
@@ -30,10 +33,31 @@ pub struct GateSpec {
 }
 
 impl GateSpec {
+    /// The spec of a closed gate that an earlier agent left, as far as the kernel knows it: whom to ask it does not, so a
+    /// listener is enough. `None`: the gate is not closed, or not of this ABI.
+    #[must_use]
+    pub fn inherited(entry: &GateEntry) -> Option<Self> {
+        (entry.state == GateState::Holding.code()).then_some(())?;
+        Some(Self {
+            policy: Policy {
+                mode: Mode::try_from(entry.mode).ok()?,
+                timeout: Duration::from_nanos(entry.cap_ns).saturating_sub(CAP_MARGIN),
+                on_timeout: OnTimeout::Release,
+                readiness: Readiness::Listener,
+                regate: None,
+            },
+            capture_ports: entry.capture_ports,
+            exempt_uids: entry.exempt_uids,
+            default_class: ContainerClass::try_from(entry.default_class).ok()?,
+            ready_url: None,
+        })
+    }
+
     /// The gate as the kernel reads it.
     #[must_use]
     pub fn entry(&self, state: GateState, reason: Reason) -> GateEntry {
-        let cap = self.policy.timeout.saturating_add(CAP_MARGIN);
+        let longest = self.policy.regate.map_or(self.policy.timeout, |regate| regate.max(self.policy.timeout));
+        let cap = longest.saturating_add(CAP_MARGIN);
         GateEntry {
             cap_ns: u64::try_from(cap.as_nanos()).unwrap_or(u64::MAX),
             state: state.code(),

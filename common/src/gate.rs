@@ -14,6 +14,9 @@ pub const MAX_CAPTURE_PORTS: usize = 8;
 /// How many uids one gate can exempt.
 pub const MAX_EXEMPT_UIDS: usize = 4;
 
+/// How many cgroups of pods besides kubepods itself the kernel knows: one per QoS class has one.
+pub const MAX_SHARED_PARENTS: usize = 4;
+
 /// The uid that means "no uid" in [`GateEntry::exempt_uids`]; the kernel has no such user.
 pub const NO_UID: u32 = u32::MAX;
 
@@ -111,6 +114,8 @@ pub struct AgentEntry {
     pub stale_after_ns: u64,
     /// The longest that an unclassified pod or container is held, in nanoseconds.
     pub grace_ns: u64,
+    /// The cgroups at the first of `pod_levels` that are no pods, but hold those of a QoS class; 0 marks an unused slot.
+    pub shared_parents: [CgroupId; MAX_SHARED_PARENTS],
     /// [`crate::ABI_VERSION`] of the writer.
     pub abi: u32,
     /// Grows with every agent that takes over: a parked SYN is announced once to each.
@@ -123,7 +128,7 @@ pub struct AgentEntry {
     pub syn_rto_jiffies: u32,
     /// `net.ipv4.tcp_syn_linear_timeouts` (kernel 6.5 and later), which the kernel adds to every SYN budget.
     pub syn_linear_timeouts: u32,
-    /// Cgroup levels at which a pod's cgroup may sit (level of kubepods plus 1 or 2), tried in this order.
+    /// Cgroup levels at which a pod's cgroup may sit: level of kubepods plus 1, or plus 2 below a shared parent.
     pub pod_levels: [u32; 2],
     /// Capture ports of pods that are not classified, and the ports whose listeners are announced.
     pub capture_ports: CapturePorts,
@@ -135,6 +140,20 @@ impl AgentEntry {
     #[must_use]
     pub fn is_fresh(&self, now: MonoTime) -> bool {
         self.abi == crate::ABI_VERSION && now.since(self.heartbeat) < self.stale_after_ns
+    }
+
+    /// The id and the level of the pod's cgroup among a socket's ancestors, of which `ancestor` gives the id at a level;
+    /// an id of 0: none.
+    #[inline(always)]
+    #[must_use]
+    pub fn pod(&self, ancestor: impl Fn(u32) -> u64) -> (CgroupId, u32) {
+        let [first, second] = self.pod_levels;
+        let id = CgroupId(ancestor(first));
+        let mut shared = false;
+        for parent in self.shared_parents {
+            shared |= parent.0 == id.0;
+        }
+        if shared && id.0 != 0 && second != first { (CgroupId(ancestor(second)), second) } else { (id, first) }
     }
 }
 
@@ -148,7 +167,7 @@ unsafe impl Shared for AgentEntry {}
 const _: () = {
     assert!(size_of::<GateEntry>() == 8 + 4 * 4 + 4 * MAX_EXEMPT_UIDS + 2 * MAX_CAPTURE_PORTS);
     assert!(size_of::<ContainerEntry>() == 4);
-    assert!(size_of::<AgentEntry>() == 3 * 8 + 8 * 4 + 2 * MAX_CAPTURE_PORTS);
+    assert!(size_of::<AgentEntry>() == 3 * 8 + 8 * 4 + 8 * MAX_SHARED_PARENTS + 2 * MAX_CAPTURE_PORTS);
     assert!(align_of::<GateEntry>() == 8 && align_of::<AgentEntry>() == 8);
     assert!(size_of::<CgroupId>() == 8);
 };

@@ -25,8 +25,6 @@ pub const EXPIRED: u32 = 1 << 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Connector {
-    /// The container's cgroup, one level below the pod's.
-    pub container: CgroupId,
     /// The socket's network namespace.
     pub netns: NetnsCookie,
     /// Process id in the initial pid namespace.
@@ -67,6 +65,6 @@ unsafe impl Shared for Connector {}
 unsafe impl Shared for HoldRecord {}
 
 const _: () = {
-    assert!(size_of::<Connector>() == 2 * 8 + 2 * 4 + COMM_LEN);
+    assert!(size_of::<Connector>() == 8 + 2 * 4 + COMM_LEN);
     assert!(size_of::<HoldRecord>() == 2 * 8 + size_of::<Connector>() + 5 * 4 + 4);
 };

@@ -31,5 +31,8 @@ codes! {
         Unclassified = 10 "unclassified",
         /// A code in a map is not of this ABI: the connection goes on.
         Invalid = 11 "invalid",
+        /// The gate is open: the ready endpoint cannot be asked, but somebody listens and the kubelet says that the
+        /// proxy's container is ready.
+        KubeletReady = 12 "kubelet-ready",
     }
 }

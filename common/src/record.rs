@@ -20,7 +20,7 @@ codes! {
         Parked = 1 "parked",
         /// A connection that was held has ended its SYN_SENT state: [`EndedRecord`].
         Ended = 2 "ended",
-        /// Somebody listens on a capture port: [`ListeningRecord`].
+        /// Somebody listens on a capture port, or does so no longer: [`ListeningRecord`].
         Listening = 3 "listening",
     }
 }
@@ -63,6 +63,8 @@ pub struct ParkedRecord {
     pub header: RecordHeader,
     /// When the socket's first SYN was dropped (earlier than `header.at` where an earlier record was lost).
     pub first_drop: MonoTime,
+    /// The container's cgroup, one level below the pod's; 0: there is none.
+    pub container: CgroupId,
     /// Who connects; zero where no connect hook ran.
     pub connector: Connector,
     /// [`crate::reason::Reason`] code of the verdict.
@@ -98,7 +100,7 @@ pub struct EndedRecord {
     pub outcome: u32,
 }
 
-/// Somebody called listen() on a capture port.
+/// Somebody called listen() on a capture port, or closed such a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ListeningRecord {
@@ -108,8 +110,8 @@ pub struct ListeningRecord {
     pub netns: NetnsCookie,
     /// The port, host byte order.
     pub port: u32,
-    /// Address family, `AF_INET` or `AF_INET6`.
-    pub family: u32,
+    /// 1: listens; 0: listens no longer.
+    pub listens: u32,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, sizes asserted below to hold no padding.
@@ -123,7 +125,7 @@ unsafe impl Shared for ListeningRecord {}
 
 const _: () = {
     assert!(size_of::<RecordHeader>() == 32);
-    assert!(size_of::<ParkedRecord>() == 32 + 8 + size_of::<Connector>() + 8 + 16 + 8 + SYN_LEN);
+    assert!(size_of::<ParkedRecord>() == 32 + 2 * 8 + size_of::<Connector>() + 8 + 16 + 8 + SYN_LEN);
     assert!(size_of::<EndedRecord>() == 48);
     assert!(size_of::<ListeningRecord>() == 48);
 };

@@ -11,7 +11,7 @@ use conngate_common::{
     counter::Program,
     gate::{AgentEntry, GateEntry, GateState, Mode},
     hold::{ATTRIBUTED, Connector},
-    id::{CgroupId, MonoTime, NetnsCookie},
+    id::{MonoTime, NetnsCookie},
 };
 
 use crate::maps;
@@ -29,17 +29,16 @@ pub fn admit(ctx: &SockAddrContext, program: Program, loopback: bool, port: u16)
     }
     // SAFETY: a helper without pointers.
     let ancestor = |level: u32| unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
-    let (id, level, gate) = maps::gate(agent, ancestor);
-    if !may_be_held(agent, gate, ctx.uid(), loopback, port) {
+    let (pod, _) = agent.pod(ancestor);
+    if pod.0 == 0 || !may_be_held(agent, maps::gate(pod), ctx.uid(), loopback, port) {
         return;
     }
     // SAFETY: the hook's own context; `sk` is never null here.
     let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     let Some(record) = maps::hold_record(sk.cast(), true, program) else { return };
-    record.gate = CgroupId(id);
+    record.gate = pod;
     record.flags |= ATTRIBUTED;
     record.connector = Connector {
-        container: CgroupId(ancestor(level + 1)),
         // SAFETY: the hook's own context.
         netns: NetnsCookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }),
         tgid: ctx.tgid(),

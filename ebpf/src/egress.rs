@@ -61,7 +61,11 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
     let agent = maps::agent()?;
     // SAFETY: the hook's own context.
     let ancestor = |level: u32| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };
-    let (id, level, gate) = maps::gate(agent, ancestor);
+    let (pod, level) = agent.pod(ancestor);
+    if pod.0 == 0 {
+        return None;
+    }
+    let (gate, container) = (maps::gate(pod), CgroupId(ancestor(level + 1)));
     if !gate.map_or(agent.capture_ports, |gate| gate.capture_ports).contains(syn.port) {
         return None;
     }
@@ -70,7 +74,7 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
     let now = MonoTime(unsafe { bpf_ktime_get_ns() });
     let verdict = judge(&Attempt {
         gate,
-        container: class(ctx, gate, ancestor(level + 1)),
+        container: class(ctx, gate, container),
         now,
         first_drop: known.as_ref().map(|record| record.first_drop).filter(|first_drop| first_drop.0 != 0),
         listener: syn.finds_listener(ctx),
@@ -92,14 +96,14 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
                 None => maps::hold_record(sk.cast(), true, Program::Egress)?,
             };
             if record.first_drop.0 == 0 {
-                record.gate = CgroupId(id);
+                record.gate = pod;
                 record.first_drop = now;
                 count::counted(Counter::Held);
             }
             record.flags &= !RELEASED;
             let drop = drop_code(record.attempts, record.flags & OWN_BUDGET != 0);
             record.attempts += 1;
-            if record.parked_epoch != agent.epoch && park(ctx, sk, record, &syn, reason, now) {
+            if record.parked_epoch != agent.epoch && park(ctx, sk, record, container, &syn, reason, now) {
                 record.parked_epoch = agent.epoch;
             }
             Some(drop)
@@ -109,13 +113,13 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
 
 /// The container's class; the gate says what an unlisted container is, and which uids are exempt.
 #[inline(always)]
-fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: u64) -> ContainerClass {
+fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: CgroupId) -> ContainerClass {
     let Some(gate) = gate else { return ContainerClass::Unknown };
     // SAFETY: the hook's own context.
     if gate.exempt_uids.contains(&unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {
         return ContainerClass::Exempt;
     }
     // SAFETY: the entry is read at once.
-    let class = unsafe { CONTAINERS.get(container) }.map_or(gate.default_class, |entry| entry.class);
+    let class = unsafe { CONTAINERS.get(container.0) }.map_or(gate.default_class, |entry| entry.class);
     ContainerClass::try_from(class).unwrap_or(ContainerClass::Exempt)
 }

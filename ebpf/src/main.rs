@@ -10,6 +10,7 @@
 #![no_main]
 
 mod admit;
+mod ancestry;
 mod connect4;
 mod connect6;
 mod count;

@@ -16,6 +16,7 @@ use conngate_common::{
     counter::{DURATION_SLOTS, Helper, Program, SLOTS},
     gate::{AgentEntry, ContainerEntry, GateEntry},
     hold::HoldRecord,
+    id::CgroupId,
     record::ParkedRecord,
 };
 
@@ -49,23 +50,11 @@ pub fn agent() -> Option<&'static AgentEntry> {
     AGENT.get(0)
 }
 
-/// The gate at one of the levels that a pod's cgroup may have; `ancestor` gives the cgroup id at a level.
+/// A pod's gate, if the agent has said anything about the pod.
 #[inline(always)]
-pub fn gate(agent: &AgentEntry, ancestor: impl Fn(u32) -> u64) -> (u64, u32, Option<&'static GateEntry>) {
-    let [first, second] = agent.pod_levels;
-    let id = ancestor(first);
+pub fn gate(pod: CgroupId) -> Option<&'static GateEntry> {
     // SAFETY: the entry is read at once; an agent that replaces it in between leaves an entry of the same type behind.
-    if let Some(entry) = unsafe { GATES.get(id) } {
-        return (id, first, Some(entry));
-    }
-    if second != first {
-        let deeper = ancestor(second);
-        // SAFETY: as above.
-        if let Some(entry) = unsafe { GATES.get(deeper) } {
-            return (deeper, second, Some(entry));
-        }
-    }
-    (id, first, None)
+    unsafe { GATES.get(pod.0) }
 }
 
 /// The hold record of `sk` (a full socket, not null), made when `create`.

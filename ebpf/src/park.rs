@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_skb_load_bytes, progr
 use conngate_common::{
     counter::{Counter, Helper, Program},
     hold::HoldRecord,
-    id::{MonoTime, SocketCookie},
+    id::{CgroupId, MonoTime, SocketCookie},
     reason::Reason,
     record::{ParkedRecord, RecordHeader, RecordKind, SYN_LEN},
 };
@@ -23,6 +23,7 @@ pub fn park(
     ctx: &SkBuffContext,
     sk: *mut bpf_sock,
     record: &HoldRecord,
+    container: CgroupId,
     syn: &LoopbackSyn,
     reason: Reason,
     now: MonoTime,
@@ -41,6 +42,7 @@ pub fn park(
             reserved: 0,
         },
         first_drop: record.first_drop,
+        container,
         connector: record.connector,
         reason: reason.code(),
         syn_len: len,

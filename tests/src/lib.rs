@@ -3,6 +3,7 @@
 //! Knows nothing of conngate itself: the fault that conngate removes is built here with the real kernel and a real Envoy.
 
 pub mod clock;
+pub mod cluster;
 pub mod lab;
 pub mod report;
 pub mod step;

@@ -4,7 +4,9 @@
 
 mod bench;
 mod build_ebpf;
+mod cluster;
 mod demo;
+mod deploy;
 mod lint;
 mod process;
 mod setup;
@@ -24,6 +26,8 @@ enum Verb {
     Setup(setup::Options),
     BuildEbpf(build_ebpf::Options),
     Demo(demo::Options),
+    Cluster(cluster::Options),
+    Deploy(deploy::Options),
     Lint(lint::Options),
     Test(test::Options),
 }
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
         Verb::Setup(options) => setup::run(&options),
         Verb::BuildEbpf(options) => build_ebpf::run(&options),
         Verb::Demo(options) => demo::run(&options),
+        Verb::Cluster(options) => cluster::run(&options),
+        Verb::Deploy(options) => deploy::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Test(options) => test::run(&options),
     };

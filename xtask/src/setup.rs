@@ -30,13 +30,15 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask build-ebpf`
     Ebpf,
+    /// `cargo xtask cluster`
+    Node,
 }
 
 /// The verb.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match options.purpose {
         Some(purpose) => prepare(purpose)?,
-        None => [Purpose::Demo, Purpose::Test, Purpose::Ebpf].into_iter().try_for_each(prepare)?,
+        None => Purpose::value_variants().iter().copied().try_for_each(prepare)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -45,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     packages::install(packages::needed(purpose))?;
     match purpose {
-        Purpose::Demo | Purpose::Test => envoy::install(),
+        Purpose::Demo | Purpose::Test | Purpose::Node => envoy::install(),
         Purpose::Ebpf => ebpf::install(),
     }
 }

@@ -1,19 +1,74 @@
-//! What is known of each enrolled gate besides what the core knows: its spec, and where its workload's namespace is.
+//! What is known of each gate besides what the core knows: its spec, and where its workload's namespace is.
 //!
 //! Knows nothing of when a gate opens.
 
 use std::collections::HashMap;
 
-use conngate_common::id::{CgroupId, NetnsCookie};
+use conngate_common::{
+    gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
+    id::{CgroupId, NetnsCookie},
+    reason::Reason,
+};
 
-use crate::{netns::Netns, spec::GateSpec};
+use crate::{
+    cgroup::pods::PodCgroup,
+    netns::{Netns, NetnsWorker},
+    spec::GateSpec,
+};
+
+/// Where a workload's network namespace is found.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// It is this one.
+    Netns(Netns),
+    /// It is that of the processes in this pod, once there are some.
+    Pod(PodCgroup),
+}
 
 /// One gate.
 pub(super) struct Enrolled {
-    pub(super) spec: GateSpec,
-    /// Where to probe: the workload's namespace, as the last held connection showed it.
-    pub(super) netns: Netns,
+    /// What the workload asks for; `None`: nothing.
+    pub(super) spec: Option<GateSpec>,
+    home: Home,
+    /// The workload's namespace, as the last held connection showed it.
+    pub(super) netns: Option<Netns>,
     pub(super) is_closed: bool,
+}
+
+impl Enrolled {
+    /// The gate as the kernel reads it.
+    pub(super) fn entry(&self, state: GateState, reason: Reason) -> GateEntry {
+        match &self.spec {
+            Some(spec) => spec.entry(state, reason),
+            None => GateEntry {
+                cap_ns: 0,
+                state: state.code(),
+                mode: Mode::Observe.code(),
+                reason: reason.code(),
+                default_class: ContainerClass::Exempt.code(),
+                exempt_uids: [NO_UID; MAX_EXEMPT_UIDS],
+                capture_ports: CapturePorts::default(),
+            },
+        }
+    }
+
+    /// The workload's namespace; `None`: it has none yet.
+    pub(super) fn netns(&mut self, worker: &NetnsWorker) -> Option<Netns> {
+        if self.netns.is_none() {
+            self.netns = self.home.netns(worker);
+        }
+        self.netns.clone()
+    }
+}
+
+impl Home {
+    /// The namespace, if it can be found now.
+    pub(super) fn netns(&self, worker: &NetnsWorker) -> Option<Netns> {
+        match self {
+            Self::Netns(netns) => Some(netns.clone()),
+            Self::Pod(pod) => Netns::of_pod(worker, pod.netns_processes().unwrap_or_default()),
+        }
+    }
 }
 
 /// All gates.
@@ -21,9 +76,10 @@ pub(super) struct Enrolled {
 pub(super) struct Enrolments(HashMap<CgroupId, Enrolled>);
 
 impl Enrolments {
-    pub(super) fn insert(&mut self, gate: CgroupId, spec: GateSpec, netns: Netns) {
-        let is_closed = self.0.get(&gate).is_some_and(|enrolled| enrolled.is_closed);
-        self.0.insert(gate, Enrolled { spec, netns, is_closed });
+    pub(super) fn insert(&mut self, gate: CgroupId, spec: Option<GateSpec>, home: Home) {
+        let (is_closed, netns) =
+            self.0.remove(&gate).map_or((false, None), |enrolled| (enrolled.is_closed, enrolled.netns));
+        self.0.insert(gate, Enrolled { spec, home, netns, is_closed });
     }
 
     pub(super) fn remove(&mut self, gate: CgroupId) {
@@ -34,11 +90,15 @@ impl Enrolments {
         self.0.get_mut(&gate)
     }
 
-    /// The gates whose workload lives in `netns`; all of them where the kernel cannot tell (0).
+    /// The gates whose workload lives in `netns`; those as well of which it is not known, and all of them where the kernel
+    /// cannot tell (0).
     pub(super) fn in_netns(&self, netns: NetnsCookie) -> Vec<CgroupId> {
         let unknown = NetnsCookie(0);
-        let matches = |own: NetnsCookie| own == netns || own == unknown || netns == unknown;
-        self.0.iter().filter(|(_, enrolled)| matches(enrolled.netns.cookie())).map(|(gate, _)| *gate).collect()
+        let matches = |enrolled: &Enrolled| {
+            let own = enrolled.netns.as_ref().map_or(unknown, Netns::cookie);
+            enrolled.spec.is_some() && (own == netns || own == unknown || netns == unknown)
+        };
+        self.0.iter().filter(|(_, enrolled)| matches(enrolled)).map(|(gate, _)| *gate).collect()
     }
 
     pub(super) fn closed(&self) -> u32 {

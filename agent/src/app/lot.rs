@@ -45,12 +45,13 @@ impl Lot {
         Self { worker, parked: HashMap::new(), places: HashMap::new() }
     }
 
-    /// Keeps the SYN; answers its namespace, which is `home` where the connecting process does not show another.
-    pub(super) fn park(&mut self, record: ParkedRecord, home: &Netns) -> Netns {
-        let place = self.place(&record, home);
+    /// Keeps the SYN; answers its namespace, which is `home` where the connecting process does not show another. Without
+    /// any, nothing is kept: the kernel's own retry remains.
+    pub(super) fn park(&mut self, record: ParkedRecord, home: Option<Netns>) -> Option<Netns> {
+        let place = self.place(&record, home)?;
         let netns = place.netns.clone();
         self.parked.insert(record.header.socket, Parked { record: Box::new(record), place });
-        netns
+        Some(netns)
     }
 
     /// Whether a SYN of this socket is kept.
@@ -106,24 +107,25 @@ impl Lot {
 
     /// The place of the connecting process's namespace. The process may be gone, and its pid another's: what counts is
     /// that the namespace is the socket's.
-    fn place(&mut self, record: &ParkedRecord, home: &Netns) -> Rc<Place> {
+    fn place(&mut self, record: &ParkedRecord, home: Option<Netns>) -> Option<Rc<Place>> {
+        let unknown = NetnsCookie(0);
         let (cookie, tgid) = (record.connector.netns, record.connector.tgid);
-        let wanted = if cookie == NetnsCookie(0) { home.cookie() } else { cookie };
+        let at_home = home.as_ref().map_or(unknown, Netns::cookie);
+        let wanted = if cookie == unknown { at_home } else { cookie };
         if let Some(place) = self.places.get(&wanted).and_then(Weak::upgrade) {
-            return place;
+            return Some(place);
         }
-        let netns = if wanted == home.cookie() {
-            home.clone()
+        let netns = if home.is_some() && wanted == at_home {
+            home
         } else {
-            let found = Netns::of_process(&self.worker, tgid);
-            match found {
-                Ok(netns) if [wanted, NetnsCookie(0)].contains(&netns.cookie()) => netns,
+            match Netns::of_process(&self.worker, tgid) {
+                Ok(netns) if [wanted, unknown].contains(&netns.cookie()) => Some(netns),
                 Ok(_) | Err(_) => {
                     tracing::debug!(tgid, netns = wanted.0, "namespace of a held connection not found");
-                    home.clone()
+                    home
                 }
             }
-        };
+        }?;
         let replayer = Replayer::open(&self.worker, &netns)
             .inspect_err(|error| {
                 tracing::warn!(error = error_chain(error), "no replay: the kernel's own retry remains")
@@ -131,6 +133,6 @@ impl Lot {
             .ok();
         let place = Rc::new(Place { netns, replayer });
         self.places.insert(wanted, Rc::downgrade(&place));
-        place
+        Some(place)
     }
 }

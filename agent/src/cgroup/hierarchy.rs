@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -117,6 +117,34 @@ impl Hierarchy {
 pub fn id(path: &Path) -> Result<CgroupId, HierarchyError> {
     let metadata = std::fs::metadata(path).map_err(|source| HierarchyError::Read { path: path.to_owned(), source })?;
     Ok(CgroupId(metadata.ino()))
+}
+
+/// A cgroup directly below another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Its directory's name.
+    pub name: String,
+    /// Its id.
+    pub id: CgroupId,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+/// The cgroups directly below the one at `path`. Names that are not UTF-8 are not ours, and left out.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn children(path: &Path) -> io::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            children.push(Child { name, id: CgroupId(entry.ino()), path: entry.path() });
+        }
+    }
+    Ok(children)
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use conngate_common::counter::Program;
 use nix::sys::utsname::uname;
 use serde_json::json;
 
-use super::{Common, Output, run::NEEDED};
+use super::{Common, Output};
 use crate::{
     app::error_chain,
+    capabilities::NEEDED,
     cgroup::hierarchy::{Hierarchy, HierarchyError},
     exit::Exit,
     kernel::{
@@ -127,9 +128,9 @@ fn btf(probed: &io::Result<Features>) -> Finding {
 }
 
 fn programs(common: &Common) -> Finding {
-    let loaded = Object::open(common.bpf_object.as_deref())
+    let loaded = Object::open(common.programs.bpf_object.as_deref())
         .map_err(LoadError::from)
-        .and_then(|object| load::load(&object, common.bpf_log));
+        .and_then(|object| load::load(&object, common.programs.bpf_log, None));
     match loaded {
         Ok(_) => {
             let names: Vec<_> = Program::ALL.iter().map(|program| program.word()).collect();

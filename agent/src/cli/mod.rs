@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of how a verb does its work.
 
+pub mod agent;
 pub mod check;
+pub mod log;
 pub mod run;
 
 use std::path::PathBuf;
@@ -25,16 +27,26 @@ pub struct Cli {
 pub enum Verb {
     /// Run one command behind a gate, on this machine, without Kubernetes.
     Run(run::Options),
+    /// Gate the pods of this node that ask for it.
+    Agent(Box<agent::Options>),
     /// Say whether this machine can hold connections, and what each finding means.
     Check(check::Options),
 }
 
-/// What every verb that loads programs or prints understands.
+/// What every verb that prints and loads programs understands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+    /// The programs.
+    #[command(flatten)]
+    pub programs: Programs,
+}
+
+/// What every verb that loads programs understands.
+#[derive(Args, Clone, Debug)]
+pub struct Programs {
     /// Let the eBPF programs log: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG).
     #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
     pub bpf_log: u8,
@@ -58,6 +70,7 @@ impl Cli {
     pub fn execute(self) -> Exit {
         match self.verb {
             Verb::Run(options) => run::run(options),
+            Verb::Agent(options) => agent::agent(*options),
             Verb::Check(options) => check::check(&options),
         }
     }

@@ -10,6 +10,9 @@ use conngate_common::id::MonoTime;
 /// are what a gate may cost that stays closed.
 pub(super) const PROBE: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(250) };
 
+/// Probes of a gate at which nobody waits: a listener or a held connection wakes it, so asking is only the safety net.
+pub(super) const IDLE_PROBE: Backoff = Backoff { first: PROBE.first, most: Duration::from_secs(5) };
+
 /// Replays of a SYN that nobody answered. On loopback an answer takes well below a millisecond.
 pub(super) const REPLAY: Backoff = Backoff { first: Duration::from_millis(10), most: Duration::from_millis(320) };
 

@@ -1,10 +1,11 @@
 //! What the core is told.
 //!
-//! Knows nothing of who tells it. An event of a gate that nobody enrolled changes nothing; only the copy of a SYN that
-//! came with it is given back.
+//! Knows nothing of who tells it. An event of a gate that nobody announced (enrolled, declined, resumed) changes nothing;
+//! only the copy of a SYN that came with it is given back.
 
 use conngate_common::{
     id::{CgroupId, MonoTime, SocketCookie},
+    reason::Reason,
     record::Outcome,
 };
 
@@ -13,14 +14,35 @@ use super::Policy;
 /// Something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A workload asks for a gate, or asks for another policy on the one it has. An open gate stays open.
+    /// A workload asks for a gate, or asks for another policy on the one it has. An open gate stays open, unless the
+    /// workload had declined before.
     Enrolled {
         /// The workload's gate.
         gate: CgroupId,
         /// What it asks for.
         policy: Policy,
     },
-    /// The workload is gone, or asks for a gate no longer.
+    /// A workload asks for no gate, or asks no longer: whatever waits goes on.
+    Declined {
+        /// The workload's gate.
+        gate: CgroupId,
+    },
+    /// A workload that is ready already asks for a gate, or one whose gate another agent has opened: it is open from the
+    /// beginning. An existing gate is only given the policy, and the reason if it had declined.
+    Resumed {
+        /// The workload's gate.
+        gate: CgroupId,
+        /// What it asks for.
+        policy: Policy,
+        /// Why it is open.
+        reason: Reason,
+    },
+    /// A workload is being deleted: nothing of it is held from now on.
+    Terminating {
+        /// The workload's gate.
+        gate: CgroupId,
+    },
+    /// The workload is gone.
     Retired {
         /// The workload's gate.
         gate: CgroupId,
@@ -49,6 +71,19 @@ pub enum Event {
         /// Whose.
         gate: CgroupId,
     },
+    /// Nobody listens on any capture port any longer. A gate that had opened because the proxy was ready closes again, if
+    /// its policy says so.
+    Silent {
+        /// Whose.
+        gate: CgroupId,
+    },
+    /// What the kubelet says of the proxy's container. It counts only where the ready endpoint cannot be asked.
+    Vouched {
+        /// Whose.
+        gate: CgroupId,
+        /// Ready, by the kubelet.
+        ready: bool,
+    },
     /// The answer to an [`super::Effect::Probe`].
     Probed {
         /// Whose.
@@ -70,6 +105,8 @@ pub enum Answer {
     Ready,
     /// Somebody listens on a capture port; enough where a listener is wanted.
     Listening,
-    /// Neither, or nobody could tell in time.
+    /// Neither.
     NotReady,
+    /// Nobody could be asked, or answered in time.
+    Unanswered,
 }

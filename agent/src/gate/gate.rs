@@ -1,4 +1,5 @@
-//! One gate: closed until something opens it, then open for good.
+//! One gate: closed until something opens it, then open; closed again only where its policy says so (`regate`), or when
+//! a workload that had declined asks after all.
 //!
 //! Knows nothing of other gates. What it is told comes from [`super::Table`], what it wants goes to the queue of effects
 //! that every method is given.
@@ -15,7 +16,12 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::{Answer, Effect, OnTimeout, Policy, Summary, Want, backoff::after, pacing::Pacer, prober::Prober};
+use super::{
+    Answer, Effect, OnTimeout, Policy, Summary, Want,
+    backoff::{IDLE_PROBE, PROBE, after},
+    pacing::Pacer,
+    prober::{Prober, Worth},
+};
 
 pub(super) type Effects = VecDeque<Effect>;
 
@@ -28,8 +34,15 @@ pub struct Gate {
     window: usize,
     /// Connections held so far.
     held: u64,
-    /// The first drop of all: the clock of the timeout.
+    /// The first drop since it was closed: the clock of the timeout.
     earliest: Option<MonoTime>,
+    /// The kubelet says that the proxy's container is ready.
+    vouched: bool,
+    /// The workload is being deleted.
+    terminating: bool,
+    prober: Prober,
+    /// Reset and not ended yet: a late word of them must not replay them.
+    reset: BTreeSet<SocketCookie>,
     phase: Phase,
 }
 
@@ -38,32 +51,89 @@ enum Phase {
     Closed {
         /// The parked sockets and their first drops.
         waiting: BTreeMap<SocketCookie, MonoTime>,
-        prober: Prober,
+        /// It had opened because the proxy was ready: `regate` limits the hold, not the timeout.
+        again: bool,
     },
     Open {
         reason: Reason,
         pacer: Pacer,
-        /// Reset and not ended yet: a late word of them must not replay them.
-        reset: BTreeSet<SocketCookie>,
     },
 }
 
 impl Gate {
     /// A new gate is closed, and asks at once: a proxy that is ready already costs the first connection next to nothing.
     pub(super) fn enrol(id: CgroupId, policy: Policy, window: usize, effects: &mut Effects) -> Self {
-        let phase = Phase::Closed { waiting: BTreeMap::new(), prober: Prober::asked() };
-        let gate = Self { id, policy, window, held: 0, earliest: None, phase };
-        effects.push_back(gate.write());
-        effects.push_back(gate.probe());
+        let mut gate = Self::opened(id, policy, Reason::NotEnrolled, window);
+        gate.close(false, effects);
         gate
     }
 
-    /// The workload asks for `policy` now.
-    pub(super) fn amend(&mut self, policy: Policy, effects: &mut Effects) {
+    /// A gate that is open from the beginning.
+    pub(super) fn resume(id: CgroupId, policy: Policy, reason: Reason, window: usize, effects: &mut Effects) -> Self {
+        let gate = Self::opened(id, policy, reason, window);
+        effects.push_back(gate.write());
+        gate
+    }
+
+    fn opened(id: CgroupId, policy: Policy, reason: Reason, window: usize) -> Self {
+        Self {
+            id,
+            policy,
+            window,
+            held: 0,
+            earliest: None,
+            vouched: false,
+            terminating: false,
+            prober: Prober::new(),
+            reset: BTreeSet::new(),
+            phase: Phase::Open { reason, pacer: Pacer::new(window) },
+        }
+    }
+
+    /// The workload asks for `policy` now. One that had declined has its gate closed, or open for the reason `resumed`.
+    pub(super) fn amend(&mut self, policy: Policy, resumed: Option<Reason>, effects: &mut Effects) {
         let changed = mem::replace(&mut self.policy, policy) != policy;
+        if let Phase::Open { reason, .. } = &mut self.phase
+            && *reason == Reason::NotEnrolled
+            && !self.terminating
+        {
+            match resumed {
+                Some(resumed) => *reason = resumed,
+                None => return self.close(false, effects),
+            }
+        }
         effects.push_back(self.write());
         if changed {
-            self.ask_at_once(effects);
+            self.ask_at_once(Worth::Nothing, effects);
+        }
+    }
+
+    /// Closes an open gate, and asks at once. What is under way through the open gate is left to the kernel.
+    fn close(&mut self, again: bool, effects: &mut Effects) {
+        let gate = self.id;
+        if let Phase::Open { pacer, .. } = &self.phase {
+            effects.extend(pacer.sockets().map(|socket| Effect::Unpark { gate, socket }));
+        }
+        (self.held, self.earliest) = (0, None);
+        self.phase = Phase::Closed { waiting: BTreeMap::new(), again };
+        effects.push_back(self.write());
+        self.ask_at_once(Worth::Nothing, effects);
+    }
+
+    /// The workload is being deleted.
+    pub(super) fn terminate(&mut self, now: MonoTime, effects: &mut Effects) {
+        self.terminating = true;
+        self.open(now, Reason::Terminating, effects);
+    }
+
+    /// The workload asks for no gate any longer.
+    pub(super) fn decline(&mut self, now: MonoTime, effects: &mut Effects) {
+        self.open(now, Reason::NotEnrolled, effects);
+        if let Phase::Open { reason, .. } = &mut self.phase
+            && *reason != Reason::NotEnrolled
+        {
+            *reason = Reason::NotEnrolled;
+            effects.push_back(self.write());
         }
     }
 
@@ -71,38 +141,34 @@ impl Gate {
     pub(super) fn retire(self, effects: &mut Effects) {
         let gate = self.id;
         effects.push_back(Effect::Forget { gate });
-        let parked: BTreeSet<_> = match self.phase {
-            Phase::Closed { waiting, .. } => waiting.into_keys().collect(),
-            Phase::Open { pacer, reset, .. } => pacer.sockets().chain(reset).collect(),
-        };
-        effects.extend(parked.into_iter().map(|socket| Effect::Unpark { gate, socket }));
+        let parked = self.waiting().into_iter().chain(self.reset);
+        effects.extend(parked.map(|socket| Effect::Unpark { gate, socket }));
     }
 
     /// A SYN of `socket` was dropped.
     pub(super) fn parked(&mut self, now: MonoTime, socket: SocketCookie, first_drop: MonoTime) {
+        if self.reset.contains(&socket) {
+            return;
+        }
         match &mut self.phase {
-            Phase::Closed { waiting, prober } => {
+            Phase::Closed { waiting, .. } => {
                 self.earliest = Some(self.earliest.map_or(first_drop, |earliest| earliest.min(first_drop)));
                 if waiting.insert(socket, first_drop).is_none() {
                     self.held += 1;
-                    prober.ask_soon(now);
+                    self.prober.ask_soon(now);
                 }
             }
-            Phase::Open { pacer, reset, .. } => {
-                if !reset.contains(&socket) {
-                    pacer.push(socket);
-                }
-            }
+            Phase::Open { pacer, .. } => pacer.push(socket),
         }
     }
 
     /// `socket` waits no longer.
     pub(super) fn ended(&mut self, socket: SocketCookie, effects: &mut Effects) {
-        let known = match &mut self.phase {
+        let waited = match &mut self.phase {
             Phase::Closed { waiting, .. } => waiting.remove(&socket).is_some(),
-            Phase::Open { pacer, reset, .. } => pacer.remove(socket) || reset.remove(&socket),
+            Phase::Open { pacer, .. } => pacer.remove(socket),
         };
-        if known {
+        if waited || self.reset.remove(&socket) {
             effects.push_back(Effect::Unpark { gate: self.id, socket });
         }
     }
@@ -111,34 +177,60 @@ impl Gate {
     pub(super) fn listening(&mut self, now: MonoTime, effects: &mut Effects) {
         match self.policy.want() {
             Want::Listener => self.open(now, Reason::Listening, effects),
-            Want::Ready => self.ask_at_once(effects),
+            Want::Ready => self.ask_at_once(Worth::OnlyYes, effects),
         }
     }
 
-    /// A probe was answered.
+    /// Nobody listens any longer.
+    pub(super) fn silent(&mut self, effects: &mut Effects) {
+        let Phase::Open { reason, .. } = &self.phase else { return };
+        let was_ready = matches!(reason, Reason::Ready | Reason::Listening | Reason::KubeletReady);
+        if was_ready && self.policy.regate.is_some() && !self.terminating {
+            self.close(true, effects);
+        }
+    }
+
+    /// The kubelet says whether the proxy's container is ready.
+    pub(super) fn vouched(&mut self, ready: bool, effects: &mut Effects) {
+        if !mem::replace(&mut self.vouched, ready) && ready {
+            self.ask_at_once(Worth::OnlyYes, effects);
+        }
+    }
+
+    /// A probe was answered. Without an open question it is an echo: only "yes" says something.
     pub(super) fn probed(&mut self, now: MonoTime, answer: Answer, effects: &mut Effects) {
-        match (answer, self.policy.want()) {
-            (Answer::Ready, _) => self.open(now, Reason::Ready, effects),
-            (Answer::Listening, Want::Listener) => self.open(now, Reason::Listening, effects),
-            (Answer::Listening, Want::Ready) | (Answer::NotReady, _) => {
-                if let Phase::Closed { prober, .. } = &mut self.phase
-                    && prober.failed(now)
-                {
-                    effects.push_back(self.probe());
-                }
-            }
+        let (question, want) = (self.prober.answered(), self.policy.want());
+        let Phase::Closed { waiting, .. } = &self.phase else { return };
+        let counts = question.is_none_or(|question| question.worth != Worth::Nothing);
+        let yes = match (answer, want) {
+            (Answer::Ready, _) => Some(Reason::Ready),
+            (Answer::Listening, Want::Listener) => Some(Reason::Listening),
+            (Answer::Listening, Want::Ready) => self.vouched.then_some(Reason::KubeletReady),
+            (Answer::NotReady | Answer::Unanswered, _) => None,
+        };
+        if let Some(reason) = yes
+            && counts
+        {
+            return self.open(now, reason, effects);
+        }
+        let Some(question) = question else { return };
+        let backoff = if waiting.is_empty() { IDLE_PROBE } else { PROBE };
+        if answer == Answer::Unanswered && want == Want::Ready && self.vouched && counts && !question.turned {
+            // The same question goes on: the kubelet's word counts if somebody listens.
+            self.prober.turn(question);
+            effects.push_back(self.probe(Want::Listener));
+        } else if self.prober.failed(question, now, backoff) {
+            effects.push_back(self.probe(want));
         }
     }
 
     /// Time has passed. An answer that came in time wins over a timeout that nobody has noticed yet.
     pub(super) fn tick(&mut self, now: MonoTime, effects: &mut Effects) {
         let timed_out = self.timeout_at().is_some_and(|at| at <= now);
-        if let Phase::Closed { prober, .. } = &mut self.phase {
-            if timed_out {
-                self.open(now, Reason::Timeout, effects);
-            } else if prober.tick(now) {
-                effects.push_back(self.probe());
-            }
+        if timed_out {
+            self.open(now, Reason::Timeout, effects);
+        } else if self.is_closed() && self.prober.tick(now) {
+            effects.push_back(self.probe(self.policy.want()));
         }
     }
 
@@ -154,16 +246,15 @@ impl Gate {
             waiting: sockets.len(),
         };
         let mut pacer = Pacer::new(self.window);
-        let mut reset = BTreeSet::new();
         if reason == Reason::Timeout && self.policy.on_timeout == OnTimeout::Reset {
-            reset.extend(sockets.iter().copied());
+            self.reset.extend(sockets.iter().copied());
             if !sockets.is_empty() {
                 effects.push_back(Effect::Reset { gate: self.id, sockets });
             }
         } else {
             sockets.into_iter().for_each(|socket| pacer.push(socket));
         }
-        self.phase = Phase::Open { reason, pacer, reset };
+        self.phase = Phase::Open { reason, pacer };
         effects.push_back(self.write());
         effects.push_back(Effect::Opened { gate: self.id, summary });
     }
@@ -181,25 +272,29 @@ impl Gate {
     /// When to tick next, provided that nothing happens before.
     pub(super) fn deadline(&self) -> Option<MonoTime> {
         match &self.phase {
-            Phase::Closed { prober, .. } => [prober.deadline(), self.timeout_at()].into_iter().flatten().min(),
+            Phase::Closed { .. } => [self.prober.deadline(), self.timeout_at()].into_iter().flatten().min(),
             Phase::Open { pacer, .. } => pacer.deadline(),
         }
     }
 
     fn timeout_at(&self) -> Option<MonoTime> {
-        self.earliest.map(|earliest| after(earliest, self.policy.timeout))
+        let Phase::Closed { again, .. } = self.phase else { return None };
+        let limit = self.policy.regate.filter(|_| again).unwrap_or(self.policy.timeout);
+        self.earliest.map(|earliest| after(earliest, limit))
     }
 
-    fn ask_at_once(&mut self, effects: &mut Effects) {
-        if let Phase::Closed { prober, .. } = &mut self.phase
-            && prober.ask_at_once()
-        {
-            effects.push_back(self.probe());
+    fn ask_at_once(&mut self, worth: Worth, effects: &mut Effects) {
+        if self.is_closed() && self.prober.ask_at_once(worth) {
+            effects.push_back(self.probe(self.policy.want()));
         }
     }
 
-    fn probe(&self) -> Effect {
-        Effect::Probe { gate: self.id, want: self.policy.want() }
+    const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+
+    const fn probe(&self, want: Want) -> Effect {
+        Effect::Probe { gate: self.id, want }
     }
 
     fn write(&self) -> Effect {
@@ -215,11 +310,12 @@ impl Gate {
         &self.policy
     }
 
-    /// Holding or open.
+    /// Holding, open or not enrolled.
     #[must_use]
     pub const fn state(&self) -> GateState {
         match self.phase {
             Phase::Closed { .. } => GateState::Holding,
+            Phase::Open { reason: Reason::NotEnrolled, .. } => GateState::NotEnrolled,
             Phase::Open { .. } => GateState::Open,
         }
     }
@@ -233,7 +329,7 @@ impl Gate {
         }
     }
 
-    /// How many connections it held.
+    /// How many connections it held since it was closed last.
     #[must_use]
     pub const fn held(&self) -> u64 {
         self.held

@@ -8,10 +8,14 @@
 //!
 //! Invariants:
 //! - An effect states what should be, in the order in which it should become so; carrying one out twice does no harm.
-//! - A gate opens once and stays open. No SYN is replayed before its gate is written open: it would be dropped again.
+//! - A gate stays open, unless it opened for a ready proxy that listens no longer (`regate`) or its workload had declined
+//!   and asks after all; that of a workload that is being deleted stays open in any case.
+//! - No SYN is replayed before its gate is written open: it would be dropped again. None is after its gate was closed
+//!   again, or after its connection was reset.
 //! - No connection is reset after its gate is open.
-//! - At most one probe of a gate is under way. Whoever asks must answer, in the end with [`Answer::NotReady`].
-//! - Every socket that was parked is unparked exactly once: ended, given up, its gate retired, or never known.
+//! - At most one probe of a gate is under way. Whoever asks must answer, in the end with [`Answer::Unanswered`].
+//! - Every copy of a parked SYN is given back exactly once: the connection ended, was given up, or was under way as its
+//!   gate closed again; its gate retired, or was never known. A socket that parks again before has still one copy.
 //! - Memory grows with gates and waiting connections, not with events.
 
 mod backoff;
@@ -35,6 +39,12 @@ pub use self::{
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_asking;
+#[cfg(test)]
+mod tests_kit;
+#[cfg(test)]
+mod tests_life;
 #[cfg(test)]
 mod tests_model;
 #[cfg(test)]

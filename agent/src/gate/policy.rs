@@ -19,6 +19,8 @@ pub struct Policy {
     pub on_timeout: OnTimeout,
     /// What counts as ready.
     pub readiness: Readiness,
+    /// Hold again when nobody listens any longer, at most this long; `None`: never again.
+    pub regate: Option<Duration>,
 }
 
 /// What happens to the connections that still wait at the timeout.

@@ -3,14 +3,27 @@
 //! Knows nothing of what makes a gate open ([`Gate`]). Bound by the number of workloads on one machine, hundreds: looking
 //! for the next deadline among all of them costs less than keeping an index.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    time::Duration,
+};
 
 use conngate_common::{
+    gate::Mode,
     id::{CgroupId, MonoTime},
     reason::Reason,
 };
 
-use super::{Effect, Event, Gate, gate::Effects, pacing::WINDOW};
+use super::{Effect, Event, Gate, OnTimeout, Policy, Readiness, gate::Effects, pacing::WINDOW};
+
+/// The policy of a workload that never asked for one; nothing of it is held.
+const NO_POLICY: Policy = Policy {
+    mode: Mode::Observe,
+    timeout: Duration::ZERO,
+    on_timeout: OnTimeout::Release,
+    readiness: Readiness::Listener,
+    regate: None,
+};
 
 /// The gates.
 #[derive(Debug)]
@@ -52,8 +65,21 @@ impl Table {
                 Entry::Vacant(vacant) => {
                     vacant.insert(Gate::enrol(id, policy, self.window, effects));
                 }
-                Entry::Occupied(mut gate) => gate.get_mut().amend(policy, effects),
+                Entry::Occupied(mut gate) => gate.get_mut().amend(policy, None, effects),
             },
+            Event::Declined { gate: id } => match self.stir(id) {
+                Some((gate, effects)) => gate.decline(now, effects),
+                None => self.resume(id, NO_POLICY, Reason::NotEnrolled),
+            },
+            Event::Resumed { gate: id, policy, reason } => match self.gates.get_mut(&id) {
+                Some(gate) => gate.amend(policy, Some(reason), effects),
+                None => self.resume(id, policy, reason),
+            },
+            Event::Terminating { gate: id } => {
+                if let Some((gate, effects)) = self.stir(id) {
+                    gate.terminate(now, effects);
+                }
+            }
             Event::Retired { gate: id } => {
                 if let Some(gate) = self.gates.remove(&id) {
                     gate.retire(effects);
@@ -71,6 +97,16 @@ impl Table {
             Event::Listening { gate: id } => {
                 if let Some((gate, effects)) = self.stir(id) {
                     gate.listening(now, effects);
+                }
+            }
+            Event::Silent { gate: id } => {
+                if let Some((gate, effects)) = self.stir(id) {
+                    gate.silent(effects);
+                }
+            }
+            Event::Vouched { gate: id, ready } => {
+                if let Some((gate, effects)) = self.stir(id) {
+                    gate.vouched(ready, effects);
                 }
             }
             Event::Probed { gate: id, answer } => {
@@ -124,6 +160,10 @@ impl Table {
     /// All gates, by id.
     pub fn gates(&self) -> impl Iterator<Item = (CgroupId, &Gate)> {
         self.gates.iter().map(|(&id, gate)| (id, gate))
+    }
+
+    fn resume(&mut self, id: CgroupId, policy: Policy, reason: Reason) {
+        self.gates.insert(id, Gate::resume(id, policy, reason, self.window, &mut self.effects));
     }
 
     fn stir(&mut self, id: CgroupId) -> Option<(&mut Gate, &mut Effects)> {

@@ -1,92 +1,16 @@
-//! One test per rule, in virtual time.
+//! How a gate opens, and what becomes of those who wait: one test per rule, in virtual time.
+//!
+//! Knows nothing of when it asks (`tests_asking`) or of what its workload wants later (`tests_life`).
 
 use std::time::Duration;
 
 use conngate_common::{
     gate::{GateState, Mode},
-    id::{CgroupId, MonoTime, SocketCookie},
+    id::{MonoTime, SocketCookie},
     reason::Reason,
-    record::Outcome,
 };
 
-use super::{Answer, Effect, Event, OnTimeout, Policy, Readiness, Summary, Table, Want, pacing::RESENDS};
-
-const GATE: CgroupId = CgroupId(7);
-const POLICY: Policy = Policy {
-    mode: Mode::Hold,
-    timeout: Duration::from_secs(60),
-    on_timeout: OnTimeout::Release,
-    readiness: Readiness::Probe,
-};
-
-const PROBE: Effect = Effect::Probe { gate: GATE, want: Want::Ready };
-const SCAN: Effect = Effect::Probe { gate: GATE, want: Want::Listener };
-const NOT_READY: Event = Event::Probed { gate: GATE, answer: Answer::NotReady };
-const LISTENER: Event = Event::Probed { gate: GATE, answer: Answer::Listening };
-const READY: Event = Event::Probed { gate: GATE, answer: Answer::Ready };
-const LISTENING: Event = Event::Listening { gate: GATE };
-const OVERRIDE: Event = Event::Override { gate: GATE };
-const RETIRED: Event = Event::Retired { gate: GATE };
-
-const fn enrolled(policy: Policy) -> Event {
-    Event::Enrolled { gate: GATE, policy }
-}
-
-const fn parked(socket: u64, first_drop: MonoTime) -> Event {
-    Event::Parked { gate: GATE, socket: SocketCookie(socket), first_drop }
-}
-
-const fn ended(socket: u64) -> Event {
-    Event::Ended { gate: GATE, socket: SocketCookie(socket), outcome: Outcome::Established }
-}
-
-const fn write(state: GateState, reason: Reason) -> Effect {
-    Effect::Write { gate: GATE, state, reason }
-}
-
-const fn unpark(socket: u64) -> Effect {
-    Effect::Unpark { gate: GATE, socket: SocketCookie(socket) }
-}
-
-fn replay(sockets: &[u64]) -> Effect {
-    Effect::Replay { gate: GATE, sockets: sockets.iter().copied().map(SocketCookie).collect() }
-}
-
-fn opened(reason: Reason, held: u64, longest: Duration, waiting: usize) -> Effect {
-    Effect::Opened { gate: GATE, summary: Summary { reason, held, longest, waiting } }
-}
-
-const fn ms(millis: u64) -> MonoTime {
-    MonoTime(millis * 1_000_000)
-}
-
-fn drain(table: &mut Table) -> Vec<Effect> {
-    std::iter::from_fn(|| table.poll_effect()).collect()
-}
-
-fn handle(table: &mut Table, now: MonoTime, event: Event) -> Vec<Effect> {
-    table.handle(now, event);
-    drain(table)
-}
-
-fn tick(table: &mut Table, now: MonoTime) -> Vec<Effect> {
-    table.tick(now);
-    drain(table)
-}
-
-/// A gate enrolled at 0 whose first probe is under way.
-fn table(policy: Policy) -> Table {
-    let mut table = Table::new();
-    handle(&mut table, ms(0), enrolled(policy));
-    table
-}
-
-/// The same after that probe said no: the next one is due at 5 ms.
-fn idle(policy: Policy) -> Table {
-    let mut table = table(policy);
-    handle(&mut table, ms(0), NOT_READY);
-    table
-}
+use super::{Effect, OnTimeout, Policy, Readiness, Table, pacing::RESENDS, tests_kit::*};
 
 #[test]
 fn enrolled_new_gate_is_held_and_probed_at_once() {
@@ -100,24 +24,6 @@ fn enrolled_listener_is_enough_is_held_for_want_of_one() {
         let effects = handle(&mut Table::new(), ms(0), enrolled(policy));
         assert_eq!(effects, [write(GateState::Holding, Reason::NoListener), SCAN]);
     }
-}
-
-#[test]
-fn enrolled_again_same_policy_writes_and_does_not_probe() {
-    let mut table = idle(POLICY);
-    assert_eq!(handle(&mut table, ms(1), enrolled(POLICY)), [write(GateState::Holding, Reason::NotReady)]);
-    assert_eq!(table.next_deadline(), Some(ms(5)));
-}
-
-#[test]
-fn enrolled_again_other_policy_asks_its_own_question_at_once() {
-    let policy = Policy { readiness: Readiness::Listener, ..POLICY };
-    let held = write(GateState::Holding, Reason::NoListener);
-    assert_eq!(handle(&mut idle(POLICY), ms(1), enrolled(policy)), [held.clone(), SCAN]);
-
-    let mut asking = table(POLICY);
-    assert_eq!(handle(&mut asking, ms(1), enrolled(policy)), [held]);
-    assert_eq!(handle(&mut asking, ms(2), NOT_READY), [SCAN]);
 }
 
 #[test]
@@ -136,87 +42,6 @@ fn enrolled_again_shorter_timeout_moves_the_deadline() {
     assert_eq!(table.next_deadline(), Some(ms(60_010)));
     handle(&mut table, ms(20), enrolled(Policy { timeout: Duration::from_secs(1), ..POLICY }));
     assert_eq!(table.next_deadline(), Some(ms(1_010)));
-}
-
-#[test]
-fn probed_not_ready_is_repeated_ever_more_rarely() {
-    let (mut table, mut now, mut gaps) = (table(POLICY), ms(0), Vec::new());
-    for _ in 0..8 {
-        assert_eq!(handle(&mut table, now, NOT_READY), []);
-        let due = table.next_deadline().unwrap();
-        assert_eq!(tick(&mut table, MonoTime(due.0 - 1)), []);
-        assert_eq!(tick(&mut table, due), [PROBE]);
-        assert_eq!(table.next_deadline(), None);
-        gaps.push(due.since(now) / 1_000_000);
-        now = due;
-    }
-    assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 250, 250]);
-}
-
-/// A gate that was told "no" until it asks only every 250 ms; now, and its next question.
-fn patient(policy: Policy) -> (Table, MonoTime, MonoTime) {
-    let (mut table, mut now) = (table(policy), ms(0));
-    loop {
-        handle(&mut table, now, NOT_READY);
-        let due = table.next_deadline().unwrap();
-        if due.since(now) == 250_000_000 {
-            return (table, now, due);
-        }
-        tick(&mut table, due);
-        now = due;
-    }
-}
-
-#[test]
-fn parked_new_socket_is_asked_for_soon() {
-    let (mut table, now, _) = patient(POLICY);
-    handle(&mut table, now, parked(1, now));
-    let soon = now.plus(5_000_000);
-    assert_eq!(table.next_deadline(), Some(soon));
-    assert_eq!(tick(&mut table, soon), [PROBE]);
-    handle(&mut table, soon, NOT_READY);
-    assert_eq!(table.next_deadline(), Some(soon.plus(5_000_000)), "the back-off starts again");
-}
-
-#[test]
-fn parked_again_same_socket_changes_nothing() {
-    let (mut table, now, _) = patient(POLICY);
-    handle(&mut table, now, parked(1, now));
-    let due = table.next_deadline().unwrap();
-    tick(&mut table, due);
-    handle(&mut table, due, NOT_READY);
-    let due = table.next_deadline();
-    handle(&mut table, due.unwrap(), parked(1, now));
-    assert_eq!(table.next_deadline(), due);
-    assert_eq!(table.gate(GATE).unwrap().held(), 1);
-}
-
-#[test]
-fn parked_many_does_not_put_the_question_off() {
-    let mut table = idle(POLICY);
-    for i in 1..5 {
-        handle(&mut table, ms(i), parked(i, ms(i)));
-    }
-    assert_eq!(table.next_deadline(), Some(ms(5)));
-}
-
-#[test]
-fn listening_is_asked_for_at_once_and_resets_the_back_off() {
-    let (mut table, now, due) = patient(POLICY);
-    assert_eq!(handle(&mut table, now, LISTENING), [PROBE]);
-    assert_eq!(handle(&mut table, now, NOT_READY), []);
-    assert_eq!(table.next_deadline(), Some(now.plus(5_000_000)));
-    assert!(table.next_deadline() < Some(due));
-}
-
-#[test]
-fn listening_probe_under_way_is_asked_once_more_after_its_answer() {
-    let mut table = table(POLICY);
-    assert_eq!(handle(&mut table, ms(1), LISTENING), []);
-    assert_eq!(handle(&mut table, ms(2), LISTENING), []);
-    assert_eq!(handle(&mut table, ms(3), NOT_READY), [PROBE]);
-    assert_eq!(handle(&mut table, ms(4), NOT_READY), []);
-    assert_eq!(table.next_deadline(), Some(ms(9)));
 }
 
 #[test]
@@ -250,25 +75,6 @@ fn probed_listening_opens_only_where_a_listener_is_enough() {
             assert_eq!(effects[0], write(GateState::Open, Reason::Listening), "{policy:?} {event:?}");
         }
     }
-}
-
-#[test]
-fn probed_without_a_question_only_yes_counts() {
-    let mut table = idle(POLICY);
-    assert_eq!(handle(&mut table, ms(1), NOT_READY), []);
-    assert_eq!(table.next_deadline(), Some(ms(5)));
-    assert_eq!(handle(&mut table, ms(2), READY)[0], write(GateState::Open, Reason::Ready));
-}
-
-#[test]
-fn open_gate_is_not_probed_and_not_opened_again() {
-    let mut table = idle(POLICY);
-    handle(&mut table, ms(1), OVERRIDE);
-    for event in [LISTENING, NOT_READY, READY, OVERRIDE] {
-        assert_eq!(handle(&mut table, ms(2), event), []);
-    }
-    assert_eq!(tick(&mut table, ms(100_000)), []);
-    assert_eq!(table.gate(GATE).unwrap().reason(), Reason::Operator);
 }
 
 #[test]
@@ -362,7 +168,7 @@ fn timeout_reset_ends_the_connections_before_it_opens() {
     assert_eq!(handle(&mut table, ms(60_001), parked(1, ms(0))), [], "a late word of a reset connection");
     assert_eq!(handle(&mut table, ms(60_001), ended(1)), [unpark(1)]);
     assert_eq!(handle(&mut table, ms(60_002), parked(3, ms(59_999))), [replay(&[3])], "a later one is not reset");
-    assert_eq!(handle(&mut table, ms(60_003), RETIRED), [Effect::Forget { gate: GATE }, unpark(2), unpark(3)]);
+    assert_eq!(handle(&mut table, ms(60_003), RETIRED), [Effect::Forget { gate: GATE }, unpark(3), unpark(2)]);
 }
 
 #[test]
@@ -406,7 +212,7 @@ fn retired_is_forgotten_and_nothing_replayed() {
 #[test]
 fn unknown_gate_is_ignored_and_its_copies_given_back() {
     let mut table = Table::new();
-    for event in [RETIRED, ended(1), LISTENING, NOT_READY, READY, OVERRIDE] {
+    for event in [RETIRED, ended(1), LISTENING, SILENT, VOUCHED, NOT_READY, READY, OVERRIDE, TERMINATING] {
         assert_eq!(handle(&mut table, ms(0), event), [], "{event:?}");
     }
     assert_eq!(handle(&mut table, ms(0), parked(1, ms(0))), [unpark(1)]);

@@ -4,18 +4,26 @@
 //! are left out, and everything else works.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
 
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, ProgramError, SockOps};
+use aya::{
+    pin::PinError,
+    programs::{
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, ProgramError, SockOps, links::FdLink,
+    },
+};
 use conngate_common::counter::Program as Name;
 
 use super::{
+    link::Link,
     load::{LoadError, Loaded, program},
+    pins::Pins,
     query::{self, Hook},
 };
+use crate::cgroup::hierarchy;
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +46,26 @@ pub enum AttachError {
         /// Why.
         source: Box<ProgramError>,
     },
+    /// The attachment cannot be pinned.
+    #[error("cannot pin the link of the eBPF program {program} at {path}")]
+    Pin {
+        /// Which program.
+        program: Name,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: Box<PinError>,
+    },
+    /// A pinned attachment cannot be taken over.
+    #[error("cannot take over the link of the eBPF program {program} at {path}")]
+    TakeOver {
+        /// Which program.
+        program: Name,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// See [`LoadError`].
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -54,10 +82,49 @@ impl Loaded {
         for name in [Name::SockOps, Name::Egress, Name::Connect4, Name::Connect6] {
             let is_connect = matches!(name, Name::Connect4 | Name::Connect6);
             if !(is_connect && without.is_some()) {
-                self.attach(name, gated)?;
+                let link = self.attach(name, gated)?;
+                self.links.push((name, link));
             }
         }
         Ok(without)
+    }
+
+    /// Attaches all programs to `kubepods` and pins their links, or takes the pinned ones over; `root` is the top of the
+    /// visible hierarchy. Answers why the connect hooks were left out, if they were.
+    ///
+    /// # Errors
+    /// When a program that gates cannot do without is refused. What is pinned already stays as it was.
+    pub fn attach_pinned(&mut self, kubepods: &Path, root: &Path, pins: &Pins) -> Result<Option<String>, AttachError> {
+        let without = connect_conflict(kubepods, root);
+        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6] {
+            let path = pins.link(name);
+            let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
+            if without.is_some() && matches!(name, Name::Connect4 | Name::Connect6) {
+                unpin(&path).map_err(taken_over)?;
+            } else if !self.take_over(name, kubepods, &path).map_err(taken_over)? {
+                unpin(&path).map_err(taken_over)?;
+                let link = self.attach(name, kubepods)?;
+                link.pin(&path).map_err(|source| AttachError::Pin { program: name, path, source: Box::new(source) })?;
+            }
+        }
+        Ok(without)
+    }
+
+    /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`.
+    fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> io::Result<bool> {
+        let id = hierarchy::id(cgroup).map_err(io::Error::other)?;
+        let Some(link) = Link::open(path)? else { return Ok(false) };
+        if link.cgroup()? != id {
+            return Ok(false);
+        }
+        let program = program(&mut self.ebpf, name).map_err(io::Error::other)?;
+        link.update(program.fd().map_err(io::Error::other)?)?;
+        Ok(true)
+    }
+
+    /// Detaches what is attached and not pinned.
+    pub fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// Attaches the listener hook to `listeners`, which need not lie above the gated cgroup.
@@ -65,11 +132,14 @@ impl Loaded {
     /// # Errors
     /// When the kernel refuses; listeners are then found by polling alone.
     pub fn attach_listener_hook(&mut self, listeners: &Path) -> Result<(), AttachError> {
-        self.attach(Name::Listen, listeners)
+        let link = self.attach(Name::Listen, listeners)?;
+        self.links.push((Name::Listen, link));
+        Ok(())
     }
 
     /// Detaches the listener hook and frees its program.
     pub fn detach_listener_hook(&mut self) {
+        self.links.retain(|(name, _)| *name != Name::Listen);
         let unloaded = program(&mut self.ebpf, Name::Listen)
             .map(|program| <&mut SockOps>::try_from(program).and_then(SockOps::unload));
         match unloaded {
@@ -78,26 +148,42 @@ impl Loaded {
         }
     }
 
-    fn attach(&mut self, name: Name, cgroup: &Path) -> Result<(), AttachError> {
+    fn attach(&mut self, name: Name, cgroup: &Path) -> Result<FdLink, AttachError> {
         let file = File::open(cgroup).map_err(|source| AttachError::Open { cgroup: cgroup.to_owned(), source })?;
         // A cgroup link takes no flags and always allows other programs beside it.
         let mode = CgroupAttachMode::Single;
         let program = program(&mut self.ebpf, name)?;
         let attached = match name {
-            Name::Connect4 | Name::Connect6 => {
-                <&mut CgroupSockAddr>::try_from(program).and_then(|program| program.attach(file, mode).map(drop))
-            }
-            Name::Egress => <&mut CgroupSkb>::try_from(program)
-                .and_then(|program| program.attach(file, CgroupSkbAttachType::Egress, mode).map(drop)),
-            Name::SockOps | Name::Listen => {
-                <&mut SockOps>::try_from(program).and_then(|program| program.attach(file, mode).map(drop))
-            }
+            Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(|program| {
+                let id = program.attach(file, mode)?;
+                descriptor(program.take_link(id)?)
+            }),
+            Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(|program| {
+                let id = program.attach(file, CgroupSkbAttachType::Egress, mode)?;
+                descriptor(program.take_link(id)?)
+            }),
+            Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(|program| {
+                let id = program.attach(file, mode)?;
+                descriptor(program.take_link(id)?)
+            }),
         };
         attached.map_err(|source| AttachError::Attach {
             program: name,
             cgroup: cgroup.to_owned(),
             source: Box::new(source),
         })
+    }
+}
+
+/// The link's descriptor; every kernel from 5.7 on attaches to cgroups by links.
+fn descriptor(link: impl TryInto<FdLink>) -> Result<FdLink, ProgramError> {
+    link.try_into().map_err(|_| ProgramError::NotAttached)
+}
+
+fn unpin(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    programs::{CgroupSkb, CgroupSockAddr, Program, ProgramError, SockOps},
+    programs::{CgroupSkb, CgroupSockAddr, Program, ProgramError, SockOps, links::FdLink},
 };
 use aya_log::EbpfLogger;
 use conngate_common::counter::Program as Name;
@@ -15,6 +15,7 @@ use super::{
     features::Features,
     maps::{MapAccessError, Maps},
     object::{Object, ObjectError},
+    pins::{MAPS, Pins},
     records::Ring,
 };
 
@@ -52,6 +53,8 @@ pub enum LoadError {
 /// Loaded programs, not attached, and the maps.
 pub struct Loaded {
     pub(super) ebpf: Ebpf,
+    /// What is attached and not pinned.
+    pub(super) links: Vec<(Name, FdLink)>,
     /// What the kernel can do.
     pub features: Features,
     /// The maps that the agent writes.
@@ -62,14 +65,21 @@ pub struct Loaded {
     pub logger: Option<EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
 
-/// Loads every program and map of `object`; the ring buffer is what the kernel tells.
+/// Loads every program of `object`, and its maps: those that are pinned already with what they hold, the others new and
+/// then pinned. The ring buffer is what the kernel tells.
 ///
 /// # Errors
-/// When the kernel has no BTF or refuses something; everything that was loaded is gone again.
-pub fn load(object: &Object, log_level: LogLevel) -> Result<(Loaded, Ring), LoadError> {
+/// When the kernel has no BTF or refuses something; everything that was loaded is gone again, pinned maps excepted.
+pub fn load(object: &Object, log_level: LogLevel, pins: Option<&Pins>) -> Result<(Loaded, Ring), LoadError> {
     let features = Features::probe().map_err(LoadError::NoBtf)?;
     let netns_cookie = u8::from(features.netns_cookie);
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pins {
+        for map in MAPS {
+            loader.map_pin_path(map, pins.map(map));
+        }
+    }
+    let mut ebpf = loader
         // The kernel's types are needed for relocations only, of which there are none; parsing them takes longer than all else.
         .btf(None)
         .override_global("SOCK_OPS_NETNS_COOKIE", &netns_cookie, true)
@@ -92,7 +102,7 @@ pub fn load(object: &Object, log_level: LogLevel) -> Result<(Loaded, Ring), Load
         EbpfLogger::init(&mut ebpf).inspect_err(|error| tracing::warn!(%error, "no log lines from the programs")).ok()
     };
     let (maps, counters, ring) = (Maps::take(&mut ebpf)?, Counters::take(&mut ebpf)?, Ring::take(&mut ebpf)?);
-    Ok((Loaded { ebpf, features, maps, counters, logger }, ring))
+    Ok((Loaded { ebpf, links: Vec::new(), features, maps, counters, logger }, ring))
 }
 
 pub(super) fn program(ebpf: &mut Ebpf, name: Name) -> Result<&mut Program, LoadError> {
@@ -108,7 +118,7 @@ mod tests {
     fn programs_are_accepted_by_the_running_kernel_at_every_log_level() {
         for level in [0, 5] {
             let object = Object::open(None).unwrap();
-            match load(&object, level) {
+            match load(&object, level, None) {
                 Ok((loaded, _)) => assert_eq!(loaded.logger.is_some(), level != 0),
                 Err(error) => panic!("{:#}", anyhow::Error::from(error)),
             }

@@ -57,6 +57,24 @@ impl Maps {
         Ok(Self { gates: take(ebpf, "GATES")?, containers: take(ebpf, "CONTAINERS")?, agent: take(ebpf, "AGENT")? })
     }
 
+    /// What an earlier agent said about itself; `None`: there was none.
+    #[must_use]
+    pub fn agent(&self) -> Option<AgentEntry> {
+        self.agent.get(&0, 0).ok().map(|raw| raw.0).filter(|entry| entry.abi != 0)
+    }
+
+    /// Every gate that the kernel has.
+    #[must_use]
+    pub fn gates(&self) -> Vec<(CgroupId, GateEntry)> {
+        self.gates.iter().flatten().map(|(id, raw)| (CgroupId(id), raw.0)).collect()
+    }
+
+    /// Every container that the kernel knows.
+    #[must_use]
+    pub fn containers(&self) -> Vec<CgroupId> {
+        self.containers.keys().flatten().map(CgroupId).collect()
+    }
+
     /// Writes a pod's gate.
     ///
     /// # Errors

@@ -4,18 +4,22 @@
 //!
 //! Invariants:
 //! - Nothing is attached before everything is loaded and the maps are written.
-//! - What is attached goes when its [`attach::Attached`] goes, unless another process holds the same descriptors.
+//! - What is attached goes with [`load::Loaded`], unless another process holds the same descriptors or it is pinned.
 
+pub mod ancestry;
 pub mod attach;
 pub mod btf;
 pub mod clock;
 pub mod counters;
 pub mod destroy;
 pub mod features;
+pub mod link;
 pub mod load;
 pub mod maps;
 pub mod object;
+pub mod pins;
 pub mod query;
 pub mod records;
 pub mod replay;
 pub mod sock_diag;
+mod syscall;

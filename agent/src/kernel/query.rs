@@ -10,7 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd};
+
+use super::syscall::{attributes, bpf};
 
 /// An attach type of ours, by its UAPI number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,20 +82,13 @@ pub fn neighbours(cgroup: &Path, root: &Path, hook: Hook) -> io::Result<Vec<Neig
 
 /// Number of programs and attach flags at `hook` of one cgroup.
 fn attached(cgroup: &File, hook: Hook) -> io::Result<(u32, u32)> {
-    // SAFETY: bpf_attr is a union of plain integers, for which zero is valid.
-    let mut attr = unsafe { std::mem::zeroed::<bpf_attr>() };
+    let mut attr = attributes();
     attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
     attr.query.attach_type = hook.attach_type() as u32;
     // Without room for ids the kernel says ENOSPC where there are programs, and fills in count and flags all the same.
-    // SAFETY: the kernel reads and writes at most the given size.
-    let result = unsafe {
-        nix::libc::syscall(nix::libc::SYS_bpf, bpf_cmd::BPF_PROG_QUERY, &raw mut attr, size_of::<bpf_attr>())
-    };
-    if result != 0 {
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() != Some(nix::libc::ENOSPC) {
-            return Err(error);
-        }
+    match bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::ENOSPC) => return Err(error),
+        Ok(_) | Err(_) => {}
     }
     // SAFETY: the kernel has filled in the query's part of the union.
     let query = unsafe { attr.query };

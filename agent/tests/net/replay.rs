@@ -51,6 +51,7 @@ impl Capture {
                     reserved: 0,
                 },
                 first_drop: at,
+                container: CgroupId(0),
                 connector: Connector::default(),
                 reason: 0,
                 syn_len: u32::try_from(len.min(SYN_LEN)).unwrap(),

@@ -23,6 +23,7 @@ pub(super) fn agent(level: u32) -> AgentEntry {
         syn_rto_jiffies: 0,
         syn_linear_timeouts: 0,
         pod_levels: [level; 2],
+        shared_parents: Default::default(),
         capture_ports: capture_ports(),
     }
 }

@@ -114,7 +114,7 @@ fn maker(name: &str) -> Option<&str> {
 }
 
 /// The cgroups below `directory`, the deepest first.
-pub(super) fn below(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn below(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     children

@@ -11,7 +11,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
@@ -45,6 +45,13 @@ impl Namespace {
         let namespace = Self { fd };
         namespace.ip("link set lo up")?;
         Ok(namespace)
+    }
+
+    /// The namespace at `path`, which somebody else has made, such as `/proc/PID/ns/net`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fd = File::open(path).with_context(|| format!("cannot open the network namespace {}", path.display()))?;
+        Ok(Self { fd: fd.into() })
     }
 
     /// A path that other programs can open while this process lives, `/proc/PID/fd/N`.

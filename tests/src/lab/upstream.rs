@@ -1,11 +1,17 @@
 //! The other end: a server in a namespace of its own that tells each connection the address it was reached at.
 //!
 //! Knows nothing of who connects. One line, the local address, proves that a proxy in between knew the original
-//! destination; then everything is echoed. Holds as many connections as the process has file descriptors.
+//! destination; then everything is echoed. Where HTTP is asked for, the line is the body of the answer to any request.
+//! Holds as many connections as the process has file descriptors.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{Ipv6Addr, SocketAddr},
+};
 
 use anyhow::{Context, Result};
+use hyper::{Response, header::CONNECTION, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -24,6 +30,9 @@ const FILES: u64 = 65_536;
 /// The addresses at which the server is reached, any of [`PORTS`].
 pub const ADDRESSES: [&str; 4] = ["198.51.100.10", "203.0.113.10", "2001:db8:2::10", "2001:db8:3::10"];
 
+/// The port of [`PORTS`] that speaks HTTP in [`Upstream::with_web`].
+pub const WEB_PORT: u16 = 80;
+
 /// The ports at which the server listens.
 pub const PORTS: [u16; 3] = [80, 5432, 9000];
 
@@ -35,8 +44,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Makes the namespace and starts the server.
+    /// Makes the namespace and starts the server, which greets and echoes at every port.
     pub fn start() -> Result<Self> {
+        Self::start_with(false)
+    }
+
+    /// As [`Upstream::start`], but [`WEB_PORT`] answers a request by HTTP, with 200, and closes.
+    pub fn with_web() -> Result<Self> {
+        Self::start_with(true)
+    }
+
+    fn start_with(web: bool) -> Result<Self> {
         raise_file_limit()?;
         let namespace = Namespace::new()?;
         for address in ADDRESSES {
@@ -47,8 +65,8 @@ impl Upstream {
         namespace.set_sysctl("core/somaxconn", &BACKLOG.to_string())?;
         let listeners = namespace.enter(|| PORTS.map(listen)).into_iter().collect::<Result<Vec<_>>>()?;
         let server = Server::start("upstream", async move || {
-            for listener in listeners {
-                tokio::spawn(accept(TcpListener::from_std(listener)?));
+            for (port, listener) in PORTS.into_iter().zip(listeners) {
+                tokio::spawn(accept(TcpListener::from_std(listener)?, web && port == WEB_PORT));
             }
             Ok(())
         })?;
@@ -75,20 +93,36 @@ fn listen(port: u16) -> Result<std::net::TcpListener> {
     listen().with_context(|| format!("cannot listen on port {port}"))
 }
 
-async fn accept(listener: TcpListener) {
+async fn accept(listener: TcpListener, web: bool) {
     loop {
         match listener.accept().await {
-            Ok((connection, _)) => drop(tokio::spawn(serve(connection))),
+            Ok((connection, _)) if web => drop(tokio::spawn(answer(connection))),
+            Ok((connection, _)) => drop(tokio::spawn(greet(connection))),
             // Out of file descriptors, or a connection that is gone again: the next one may be better.
             Err(_) => tokio::task::yield_now().await,
         }
     }
 }
 
-async fn serve(mut connection: TcpStream) -> std::io::Result<()> {
+async fn answer(connection: TcpStream) -> Result<()> {
+    let greeting = greeting(&connection)?;
+    let respond = service_fn(|_| {
+        let answer = Response::builder().header(CONNECTION, "close").body(greeting.clone());
+        async { Ok::<_, Infallible>(answer.expect("one constant header is valid")) }
+    });
+    Ok(http1::Builder::new().serve_connection(TokioIo::new(connection), respond).await?)
+}
+
+/// The address that the connection was made to, and the end of the line.
+fn greeting(connection: &TcpStream) -> std::io::Result<String> {
     let mut local = connection.local_addr()?;
     local.set_ip(local.ip().to_canonical());
-    connection.write_all(format!("{local}\n").as_bytes()).await?;
+    Ok(format!("{local}\n"))
+}
+
+async fn greet(mut connection: TcpStream) -> std::io::Result<()> {
+    let greeting = greeting(&connection)?;
+    connection.write_all(greeting.as_bytes()).await?;
     let (mut from, mut to) = connection.split();
     copy(&mut from, &mut to).await?;
     Ok(())

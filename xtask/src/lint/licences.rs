@@ -6,8 +6,20 @@ use super::tree::Finding;
 use crate::workspace::Package;
 
 /// SPDX names that a dependency may have.
-const ALLOWED: [&str; 10] =
-    ["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "Unicode-3.0", "Unlicense", "Zlib"];
+const ALLOWED: [&str; 11] = [
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC0-1.0",
+    // Root certificates as data; in the lock file for other systems than Linux.
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
 
 /// The packages of the lock file `lock` with no licence on the list.
 pub(crate) fn findings(lock: &str, packages: &[Package]) -> Vec<Finding> {

@@ -32,11 +32,26 @@ const LABORATORY: &[Needed] = &[
 /// bpf-linker is built from its crate, and links zlib and zstd through a C compiler.
 const EBPF: &[Needed] = &[Needed { program: "cc", package: "gcc" }];
 
+/// A node of the test cluster, beyond what is built from source. The CNI plugins are not on PATH on Debian: where one is
+/// looked for, it is by its place.
+const NODE: &[Needed] = &[
+    Needed { program: "ip", package: "iproute2" },
+    Needed { program: "iptables", package: "iptables" },
+    Needed { program: "python3", package: "python3" },
+    Needed { program: "pip3", package: "python3-pip" },
+    Needed { program: "etcd", package: "etcd-server" },
+    Needed { program: "containerd", package: "containerd" },
+    Needed { program: "runc", package: "runc" },
+    Needed { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" },
+    Needed { program: "mmdebstrap", package: "mmdebstrap" },
+];
+
 /// What `purpose` needs.
 pub(crate) fn needed(purpose: Purpose) -> &'static [Needed] {
     match purpose {
         Purpose::Demo | Purpose::Test => LABORATORY,
         Purpose::Ebpf => EBPF,
+        Purpose::Node => NODE,
     }
 }
 

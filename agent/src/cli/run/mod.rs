@@ -9,19 +9,18 @@
 mod command;
 mod keeper;
 mod options;
-mod preflight;
 mod report;
 mod signals;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::Context as _;
 
 pub use self::options::Options;
-pub(crate) use self::preflight::NEEDED;
 use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
 use crate::{
-    app::{App, Node, Notice, error_chain},
+    app::{App, Home, Node, Notice, error_chain},
+    capabilities,
     cgroup::{hierarchy::Hierarchy, scope::Scope},
     exit::Exit,
     kernel::{
@@ -59,10 +58,10 @@ struct Prepared {
 
 fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     let spec = options.spec()?;
-    preflight::capabilities()?;
+    capabilities::require()?;
     let hierarchy = Hierarchy::find()?;
-    let object = Object::open(options.common.bpf_object.as_deref())?;
-    let (mut loaded, ring) = load::load(&object, options.common.bpf_log)?;
+    let object = Object::open(options.common.programs.bpf_object.as_deref())?;
+    let (mut loaded, ring) = load::load(&object, options.common.programs.bpf_log, None)?;
     let scope = Scope::create(&hierarchy.own()?)?;
     let started = || -> anyhow::Result<_> {
         if let Some(why) = loaded.attach_gate(scope.path(), &hierarchy.mount)? {
@@ -109,9 +108,14 @@ impl Session {
     async fn serve(self, scope: &Scope, loaded: Loaded, ring: Ring, signals: Signals) -> anyhow::Result<Exit> {
         let worker = NetnsWorker::start()?;
         let home = Netns::current(&worker)?;
-        let node = Node { pod_levels: [self.level; 2], capture_ports: self.spec.capture_ports };
+        let node = Node {
+            pod_levels: [self.level; 2],
+            shared_parents: Default::default(),
+            probe_budget: NonZeroU32::MAX,
+            capture_ports: self.spec.capture_ports,
+        };
         let mut app = App::new(loaded, ring, worker, node)?;
-        app.enrol(scope.id()?, self.spec.clone(), home);
+        app.enrol(scope.id()?, self.spec.clone(), Home::Netns(home));
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;
         let mut gated = match Gated::start(&self.options.command, scope.door()?, signals.original()) {

@@ -5,18 +5,15 @@
 use std::{ffi::OsString, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
-use conngate_common::gate::{CapturePorts, ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
+use conngate_common::gate::{CapturePorts, ContainerClass, Mode, NO_UID};
 
 use crate::{
     cli::Common,
     gate::{OnTimeout, Policy, Readiness},
     ready::url::{ReadyUrl, ReadyUrlError},
     spec::GateSpec,
+    values::{TooMany, hold_time, slots},
 };
-
-/// Bounds of `--timeout`.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(600);
 
 /// Options of `conngate run`.
 #[derive(Args, Clone, Debug)]
@@ -32,7 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000/ready")]
     pub ready_url: ReadyWhen,
     /// The longest hold, from the first held connection (1s to 10m).
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = hold_time)]
     pub timeout: Duration,
     /// What happens to held connections then.
     #[arg(long, value_enum, default_value_t = AtTimeout::Release)]
@@ -88,15 +85,6 @@ pub enum RunMode {
     Observe,
 }
 
-/// More values than the kernel's tables have room for.
-#[derive(Debug, thiserror::Error)]
-#[error("{option} is given {given} times, at most {allowed} are possible")]
-pub struct TooMany {
-    option: &'static str,
-    given: usize,
-    allowed: usize,
-}
-
 impl Options {
     /// The gate that these options ask for.
     ///
@@ -120,24 +108,12 @@ impl Options {
                     AtTimeout::Reset => OnTimeout::Reset,
                 },
                 readiness: if ready_url.is_some() { Readiness::Probe } else { Readiness::Listener },
+                regate: None,
             },
-            capture_ports: CapturePorts(slots::<_, MAX_CAPTURE_PORTS>("--capture-port", &self.capture_ports, 0)?),
-            exempt_uids: slots::<_, MAX_EXEMPT_UIDS>("--exempt-uid", &self.exempt_uids, NO_UID)?,
+            capture_ports: CapturePorts(slots("--capture-port", &self.capture_ports, 0)?),
+            exempt_uids: slots("--exempt-uid", &self.exempt_uids, NO_UID)?,
             default_class: ContainerClass::Gated,
             ready_url,
         })
     }
-}
-
-fn slots<T: Copy, const N: usize>(option: &'static str, given: &[T], unused: T) -> Result<[T; N], TooMany> {
-    let mut slots = [unused; N];
-    let taken = slots.get_mut(..given.len()).ok_or(TooMany { option, given: given.len(), allowed: N })?;
-    taken.copy_from_slice(given);
-    Ok(slots)
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    let allowed = "allowed: 1s to 10m, such as 90s or 2m30s";
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; {allowed}"))?;
-    if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(allowed.to_owned()) }
 }

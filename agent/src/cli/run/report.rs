@@ -58,7 +58,8 @@ impl Reporter {
             (Output::Text, Notice::Opened(_, summary)) if summary.held != 0 => {
                 eprintln!("conngate: {}", self.opened(summary));
             }
-            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..)) => {}
+            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..)) | (_, Notice::Unclassified(_)) => {
+            }
             (Output::Json, Notice::Held(record)) => say("held", held(record)),
             (Output::Json, Notice::Ended(record, outcome)) => say("ended", ended(record, *outcome)),
             (Output::Json, Notice::Opened(_, summary)) => say(
@@ -118,7 +119,8 @@ impl Reporter {
             }
             Reason::Operator => "an operator opened the gate".to_owned(),
             Reason::Terminating => "the command ended".to_owned(),
-            Reason::AgentStale
+            Reason::KubeletReady
+            | Reason::AgentStale
             | Reason::NotEnrolled
             | Reason::Exempt
             | Reason::NotReady

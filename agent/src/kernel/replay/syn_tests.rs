@@ -47,6 +47,7 @@ fn record(packet: &[u8]) -> ParkedRecord {
     ParkedRecord {
         header: RecordHeader { at: AT, gate: CgroupId(1), socket: SocketCookie(1), kind, reserved: 0 },
         first_drop: AT,
+        container: CgroupId(2),
         connector: Connector::default(),
         reason: 0,
         syn_len: u32::try_from(len).unwrap(),

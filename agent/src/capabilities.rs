@@ -1,11 +1,11 @@
-//! What `run` needs before it touches anything.
+//! The capabilities that loading, attaching and replaying take.
 //!
 //! Knows nothing of what is done with it.
 
 use caps::{CapSet, Capability};
 
 /// The capabilities, and what each is for.
-pub(crate) const NEEDED: [(Capability, &str); 6] = [
+pub const NEEDED: [(Capability, &str); 6] = [
     (Capability::CAP_BPF, "load eBPF programs"),
     (Capability::CAP_PERFMON, "let the verifier accept them"),
     (Capability::CAP_NET_ADMIN, "attach them to a cgroup"),
@@ -17,15 +17,20 @@ pub(crate) const NEEDED: [(Capability, &str); 6] = [
 /// A capability is missing.
 #[derive(Debug, thiserror::Error)]
 #[error("missing {}: run conngate as root, or give it the capabilities", .0.join(", "))]
-pub(super) struct Missing(Vec<String>);
+pub struct Missing(Vec<String>);
 
-/// Says which of [`NEEDED`] this process lacks.
-pub(super) fn capabilities() -> Result<(), Missing> {
+/// Fails with all of [`NEEDED`] that this process lacks.
+///
+/// # Errors
+/// When there are any.
+pub fn require() -> Result<(), Missing> {
     let missing = missing();
     if missing.is_empty() { Ok(()) } else { Err(Missing(missing)) }
 }
 
-fn missing() -> Vec<String> {
+/// Which of [`NEEDED`] this process lacks, each with what it is for.
+#[must_use]
+pub fn missing() -> Vec<String> {
     let lacks = |capability| !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     NEEDED
         .into_iter()

@@ -1,0 +1,175 @@
+//! Which container of its pod is a cgroup? Answered by the mounts of the container's first process.
+//!
+//! The kubelet makes `<root-dir>/pods/<uid>/containers/<name>/<8 hex digits>` for each start of a container and mounts it
+//! on its terminationMessagePath (`makeMounts` in pkg/kubelet/kuberuntime/kuberuntime_container.go); a sandbox has none.
+//! The path stands in field 4 of mountinfo, as the file system with the kubelet's directory spells it, so that only its
+//! end is known. Where it is mounted says nothing: the pod chooses that.
+//!
+//! Knows nothing of runtimes or of the API. Invariants:
+//! - The pod is the cgroup's, which nobody in it can forge; a mount of another pod's is not believed.
+//! - The path must be what the kubelet writes, to its end. A copy of it inside a volume (`/pods/<uid>/volumes/…`) is none.
+//! - All mounts of this pod that look so must name one container; several of one container are one answer.
+//! - What a pod can still forge, with the right to mount in a user namespace and a file system of its own, is which of
+//!   its own containers it is.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::libc;
+
+use super::{
+    mountinfo,
+    processes::{self, ProcessesError},
+};
+use crate::uid::PodUid;
+
+/// Longest name of a container: a DNS label (RFC 1123, 2.1; `ValidateDNS1123Label`).
+const MAX_NAME: usize = 63;
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its pod, as the kubelet knows it.
+    pub uid: PodUid,
+    /// Its name in the pod.
+    pub name: String,
+}
+
+/// Why a cgroup's container has no name.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Ask again: no process, or one that the runtime has not yet put into the container's file system.
+    #[error("the container in {path} has not started yet")]
+    NotYet {
+        /// Its cgroup.
+        path: PathBuf,
+    },
+    /// It has no termination log: it is the pod's sandbox.
+    #[error("{path} is the pod's sandbox")]
+    Pause {
+        /// Its cgroup.
+        path: PathBuf,
+    },
+    /// Its only termination logs are another pod's.
+    #[error("a container of pod {pod} shows the termination log of pod {found}")]
+    Mismatch {
+        /// The pod that the cgroup is in.
+        pod: PodUid,
+        /// The pod in the path.
+        found: PodUid,
+    },
+    /// It shows termination logs of more than one container.
+    #[error("a container of pod {pod} shows the termination logs of {}", names.join(" and "))]
+    Ambiguous {
+        /// The pod.
+        pod: PodUid,
+        /// The containers.
+        names: Vec<String>,
+    },
+    /// Its processes cannot be listed.
+    #[error(transparent)]
+    Processes(#[from] ProcessesError),
+    /// Its mounts cannot be read.
+    #[error("cannot read the mounts of process {pid} (hidepid on /proc needs CAP_SYS_PTRACE)")]
+    Unreadable {
+        /// The process.
+        pid: i32,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Which container of `pod` is the cgroup at `path`?
+///
+/// # Errors
+/// When that is not to be said (yet).
+pub fn identify(path: &Path, pod: PodUid) -> Result<Identity, IdentityError> {
+    let not_yet = || IdentityError::NotYet { path: path.to_owned() };
+    let first = processes::first(path)?.ok_or_else(not_yet)?;
+    let unreadable = |pid| move |source| IdentityError::Unreadable { pid, source };
+    let mounts = match processes::mountinfo(&first) {
+        Err(error) if ended(&error) => return Err(not_yet()),
+        other => other.map_err(unreadable(first.pid()))?,
+    };
+    // It may have left while its mounts were read; its directory in /proc cannot have become another process's.
+    if !processes::contains(path, &first) {
+        return Err(not_yet());
+    }
+    let host = File::open("/proc/1/mountinfo").and_then(mountinfo::read).map_err(unreadable(1))?;
+    // Before the change of root the runtime is still mounting: what is missing may come.
+    if root(&mounts) == root(&host) {
+        return Err(not_yet());
+    }
+    let name = recognise(&mounts, pod)?.ok_or_else(|| IdentityError::Pause { path: path.to_owned() })?;
+    Ok(Identity { uid: pod, name })
+}
+
+/// The name in the termination logs of `pod` among the mounts of a mountinfo; `None` where there is none.
+///
+/// # Errors
+/// When there are only another pod's, or several names.
+pub fn recognise(mountinfo: &[u8], pod: PodUid) -> Result<Option<String>, IdentityError> {
+    let mut names = BTreeSet::new();
+    let mut foreign = None;
+    for mount in mountinfo::mounts(mountinfo) {
+        match mount.root.to_str().and_then(termination_log) {
+            Some((uid, name)) if uid == pod => drop(names.insert(name.to_owned())),
+            Some((uid, _)) => foreign = Some(uid),
+            None => {}
+        }
+    }
+    match (names.len(), foreign) {
+        (0, Some(found)) => Err(IdentityError::Mismatch { pod, found }),
+        (0 | 1, _) => Ok(names.pop_first()),
+        _ => Err(IdentityError::Ambiguous { pod, names: names.into_iter().collect() }),
+    }
+}
+
+/// Which container has this id, by what the kubelet says of a pod's containers: `(containerID, name)`, the first as
+/// `containerd://<id>` (k8s.io/api/core/v1, ContainerStatus). It lags behind a start by seconds.
+#[must_use]
+pub fn identify_by_status<'a>(
+    container: &str,
+    statuses: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Option<&'a str> {
+    let is_it = |id: &str| !container.is_empty() && id.split_once("://").is_some_and(|(_, id)| id == container);
+    statuses.into_iter().find_map(|(id, name)| is_it(id).then_some(name))
+}
+
+/// Pod and container of a termination log, from the path of its file. The first `/pods/<uid>/` in it counts: below the
+/// kubelet's directory everything else is a volume or a plug-in's, and what is in those is the pod's to choose.
+fn termination_log(path: &str) -> Option<(PodUid, &str)> {
+    let parts: Vec<_> = path.split('/').collect();
+    let (at, uid) = parts.windows(2).enumerate().find_map(|(at, pair)| {
+        (pair[0] == "pods").then_some(())?;
+        Some((at, pair[1].parse().ok()?))
+    })?;
+    let [_, _, "containers", name, file] = parts[at..] else { return None };
+    // `makeUID` in pkg/kubelet/kuberuntime writes `%08x`.
+    let is_log = file.len() == 8 && file.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_log && is_dns_label(name)).then_some((uid, name))
+}
+
+fn is_dns_label(name: &str) -> bool {
+    let all = name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-'));
+    all && (1..=MAX_NAME).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// What is mounted on `/`: a runtime's init shows the host's until it has changed over to the container's.
+fn root(text: &[u8]) -> Option<(String, PathBuf)> {
+    let root = mountinfo::mounts(text).filter(|mount| mount.point == Path::new("/")).last()?;
+    Some((root.device, root.root))
+}
+
+/// A process without mounts is a zombie (EINVAL in `mounts_open_common`, fs/proc_namespace.c) or gone.
+fn ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL))
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

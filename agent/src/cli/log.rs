@@ -1,0 +1,37 @@
+//! The log: tracing on stderr, together with what the eBPF programs log (aya-log speaks the `log` crate's language).
+//!
+//! Knows nothing of what is said.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+use super::Verb;
+
+/// What is said, in the words of `tracing_subscriber::EnvFilter`.
+const FILTER: &str = "CONNGATE_LOG";
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Begins to log for `verb`: the agent says what it does, the others only what is wrong.
+pub fn begin(verb: &Verb) {
+    let (level, format) = match verb {
+        Verb::Agent(options) => ("info", options.log_format),
+        Verb::Run(_) | Verb::Check(_) => ("warn", LogFormat::Text),
+    };
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

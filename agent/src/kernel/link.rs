@@ -1,0 +1,68 @@
+//! A pinned link: a program's attachment to a cgroup that outlives the agent.
+//!
+//! Knows nothing of which program it is. Replacing the program is atomic (BPF_LINK_UPDATE, kernel 5.7): at no moment is
+//! none attached, or two.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use aya_obj::generated::{bpf_cmd, bpf_link_info};
+use conngate_common::id::CgroupId;
+
+use super::syscall::{attributes, bpf};
+
+/// An open link.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// The link that is pinned at `path`; `None`: there is none.
+    ///
+    /// # Errors
+    /// When there is something else, or the kernel refuses.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let mut attr = attributes();
+        attr.__bindgen_anon_4.pathname = name.as_ptr() as u64;
+        match bpf(bpf_cmd::BPF_OBJ_GET, &mut attr) {
+            // SAFETY: a new descriptor, which nobody else owns.
+            Ok(fd) => Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The cgroup that it hangs on; 0: that cgroup is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or this is no link.
+    pub fn cgroup(&self) -> io::Result<CgroupId> {
+        // SAFETY: plain integers, for which zero is valid.
+        let mut info = unsafe { std::mem::zeroed::<bpf_link_info>() };
+        let mut attr = attributes();
+        attr.info.bpf_fd = self.0.as_raw_fd().cast_unsigned();
+        attr.info.info = std::ptr::from_mut(&mut info) as u64;
+        attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).map_err(io::Error::other)?;
+        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+        // SAFETY: the kernel has filled in the part of a cgroup link, plain integers.
+        Ok(CgroupId(unsafe { info.__bindgen_anon_1.cgroup }.cgroup_id))
+    }
+
+    /// Puts `program` in the place of the attached one.
+    ///
+    /// # Errors
+    /// When the kernel refuses: the old one stays.
+    pub fn update(&self, program: impl AsFd) -> io::Result<()> {
+        let mut attr = attributes();
+        attr.link_update.link_fd = self.0.as_raw_fd().cast_unsigned();
+        attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_fd().as_raw_fd().cast_unsigned();
+        bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+    }
+}

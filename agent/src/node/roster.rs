@@ -1,0 +1,288 @@
+//! The roster: joins the node's pod cgroups with the pods that the sources tell of, and says what that means for gates.
+//!
+//! Knows nothing of the kernel, of sources or of time: cgroups and pods go in, acts come out. Either half of a pod may come
+//! first, and an act is said once for as long as it stays true.
+//!
+//! Invariants:
+//! - A pod that nobody has told of has no gate; its cgroup alone asks for nothing but [`Act::Ask`].
+//! - A gate belongs to one cgroup: a pod whose cgroup was made anew (a static pod's UID stays) has a new gate.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use conngate_common::{gate::ContainerClass, id::CgroupId};
+
+use crate::{
+    cgroup::pods::PodCgroup,
+    pods::{
+        annotations::{Ask, PodAsk, ask, unknown_keys},
+        bad::BadAnnotations,
+        defaults::Defaults,
+        pod::{ContainerKind, Pod},
+    },
+    spec::GateSpec,
+    uid::PodUid,
+};
+
+/// The most pods of one node, far above any kubelet's maxPods; the kernel's table of gates has as many places.
+const ROOM: usize = 4096;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Close a gate, or give it another spec; it stays or begins open where its pod is `ready`.
+    Enrol {
+        /// Which.
+        gate: CgroupId,
+        /// What the pod asks for.
+        spec: Box<GateSpec>,
+        /// Its proxy is ready by the kubelet's word.
+        ready: bool,
+    },
+    /// The pod asks for no gate.
+    Decline(CgroupId),
+    /// The pod is being deleted.
+    Terminate(CgroupId),
+    /// The pod's cgroup is gone.
+    Retire(CgroupId),
+    /// What the kubelet says of the proxy's container.
+    Vouch {
+        /// Whose.
+        gate: CgroupId,
+        /// Ready.
+        ready: bool,
+    },
+    /// Containers that were told apart are to be told apart again.
+    Reclassify(CgroupId),
+    /// The pod's annotations are wrong: it has no gate.
+    Refuse {
+        /// Whose.
+        pod: Arc<Pod>,
+        /// Which, and what is allowed.
+        bad: BadAnnotations,
+    },
+    /// Annotations of ours that mean nothing.
+    Warn {
+        /// Whose.
+        pod: Arc<Pod>,
+        /// The keys.
+        unknown: Vec<String>,
+    },
+}
+
+/// What was said last of a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Gated(Box<PodAsk>),
+    Declined,
+    Terminating,
+}
+
+/// A container of a pod that was told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    name: String,
+    class: ContainerClass,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    cgroup: Option<PodCgroup>,
+    pod: Option<Arc<Pod>>,
+    told: Option<Told>,
+    vouched: bool,
+    refused: Option<BadAnnotations>,
+    warned: Vec<String>,
+    containers: BTreeMap<CgroupId, Known>,
+}
+
+/// The pods of this node.
+#[derive(Debug, Default)]
+pub struct Roster {
+    defaults: Defaults,
+    members: HashMap<PodUid, Member>,
+    gates: HashMap<CgroupId, PodUid>,
+}
+
+impl Roster {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(defaults: Defaults) -> Self {
+        Self { defaults, ..Self::default() }
+    }
+
+    /// A pod's cgroup is there.
+    pub fn appeared(&mut self, cgroup: PodCgroup) -> Vec<Act> {
+        let uid = cgroup.uid;
+        let before = self.members.get(&uid).and_then(|member| member.cgroup.as_ref()).map(|cgroup| cgroup.id);
+        let mut acts = match before {
+            Some(before) if before != cgroup.id => self.vanished(uid, before),
+            Some(_) | None => Vec::new(),
+        };
+        self.gates.insert(cgroup.id, uid);
+        self.members.entry(uid).or_default().cgroup = Some(cgroup);
+        acts.extend(self.settle(uid));
+        acts
+    }
+
+    /// A pod's cgroup is gone.
+    pub fn vanished(&mut self, uid: PodUid, gate: CgroupId) -> Vec<Act> {
+        self.gates.remove(&gate);
+        let Some(member) = self.members.get_mut(&uid) else { return Vec::new() };
+        if member.cgroup.as_ref().is_none_or(|cgroup| cgroup.id != gate) {
+            return Vec::new();
+        }
+        *member = Member { pod: member.pod.take(), ..Member::default() };
+        self.drop_if_empty(uid);
+        vec![Act::Retire(gate)]
+    }
+
+    /// A source tells of a pod, for the first time or anew.
+    pub fn seen(&mut self, pod: Arc<Pod>) -> Vec<Act> {
+        let uid = pod.uid;
+        if !self.members.contains_key(&uid) && (pod.finished || self.members.len() >= ROOM) {
+            return Vec::new();
+        }
+        self.members.entry(uid).or_default().pod = Some(pod);
+        self.settle(uid)
+    }
+
+    /// The pod is no longer there, says a source; its last containers may still end.
+    pub fn gone(&mut self, uid: PodUid) -> Vec<Act> {
+        let Some(member) = self.members.get_mut(&uid) else { return Vec::new() };
+        member.pod = None;
+        let acts = match (&member.cgroup, &member.told) {
+            (Some(cgroup), Some(Told::Gated(_))) => {
+                member.told = Some(Told::Terminating);
+                vec![Act::Terminate(cgroup.id)]
+            }
+            _ => Vec::new(),
+        };
+        self.drop_if_empty(uid);
+        acts
+    }
+
+    /// Whose gate it is.
+    #[must_use]
+    pub fn cgroup(&self, gate: CgroupId) -> Option<&PodCgroup> {
+        self.members.get(self.gates.get(&gate)?)?.cgroup.as_ref()
+    }
+
+    /// The pod whose gate it is, once a source has told of it.
+    #[must_use]
+    pub fn pod(&self, gate: CgroupId) -> Option<&Arc<Pod>> {
+        self.members.get(self.gates.get(&gate)?)?.pod.as_ref()
+    }
+
+    /// What is known of a gate: `None`: nothing yet; `Some(false)`: it has none.
+    #[must_use]
+    pub fn is_gated(&self, gate: CgroupId) -> Option<bool> {
+        let told = self.members.get(self.gates.get(&gate)?)?.told.as_ref()?;
+        Some(matches!(told, Told::Gated(_)))
+    }
+
+    /// What the container `name` of the pod is. A name that the last word of the pod does not have is a container that was
+    /// added to the running pod.
+    #[must_use]
+    pub fn class_of(&self, gate: CgroupId, name: &str) -> Option<ContainerClass> {
+        let member = self.members.get(self.gates.get(&gate)?)?;
+        let kind = member.pod.as_ref().and_then(|pod| pod.containers.iter().find(|container| container.name == name));
+        let kind = kind.map_or(ContainerKind::Ephemeral, |container| container.kind);
+        match member.told.as_ref()? {
+            Told::Gated(ask) => Some(ask.class_of(name, kind)),
+            Told::Declined | Told::Terminating => Some(ContainerClass::Exempt),
+        }
+    }
+
+    /// Remembers which container a cgroup is.
+    pub fn identified(&mut self, gate: CgroupId, container: CgroupId, name: String, class: ContainerClass) {
+        let member = self.gates.get(&gate).and_then(|uid| self.members.get_mut(uid));
+        if let Some(member) = member {
+            member.containers.insert(container, Known { name, class });
+        }
+    }
+
+    /// The class of a container that was told apart before.
+    #[must_use]
+    pub fn known(&self, gate: CgroupId, container: CgroupId) -> Option<ContainerClass> {
+        Some(self.members.get(self.gates.get(&gate)?)?.containers.get(&container)?.class)
+    }
+
+    /// The containers of a gate that are of another class now.
+    pub fn reclassify(&mut self, gate: CgroupId) -> Vec<(CgroupId, ContainerClass)> {
+        let Some(member) = self.gates.get(&gate).and_then(|uid| self.members.get(uid)) else { return Vec::new() };
+        let changed: Vec<_> = member
+            .containers
+            .iter()
+            .filter_map(|(id, known)| Some((*id, known.clone(), self.class_of(gate, &known.name)?)))
+            .filter(|(_, known, class)| known.class != *class)
+            .collect();
+        for (id, known, class) in &changed {
+            self.identified(gate, *id, known.name.clone(), *class);
+        }
+        changed.into_iter().map(|(id, _, class)| (id, class)).collect()
+    }
+
+    /// The containers whose cgroup is not among `there` any longer.
+    pub fn forget_containers(&mut self, gate: CgroupId, there: &[CgroupId]) -> Vec<CgroupId> {
+        let member = self.gates.get(&gate).and_then(|uid| self.members.get_mut(uid));
+        let Some(member) = member else { return Vec::new() };
+        let gone: Vec<_> = member.containers.keys().filter(|id| !there.contains(id)).copied().collect();
+        member.containers.retain(|id, _| there.contains(id));
+        gone
+    }
+
+    /// Every gate with containers that were told apart.
+    pub fn with_containers(&self) -> impl Iterator<Item = &PodCgroup> {
+        self.members.values().filter(|member| !member.containers.is_empty()).filter_map(|member| member.cgroup.as_ref())
+    }
+
+    /// Says what has become true of a pod.
+    fn settle(&mut self, uid: PodUid) -> Vec<Act> {
+        let Some(member) = self.members.get_mut(&uid) else { return Vec::new() };
+        let (Some(pod), Some(cgroup)) = (member.pod.clone(), &member.cgroup) else { return Vec::new() };
+        let gate = cgroup.id;
+        let mut acts = Vec::new();
+        let asked = ask(&pod, &self.defaults);
+        let refused = asked.as_ref().err().cloned();
+        if let Some(bad) = &refused
+            && member.refused.as_ref() != Some(bad)
+        {
+            acts.push(Act::Refuse { pod: pod.clone(), bad: bad.clone() });
+        }
+        member.refused = refused;
+        let unknown = unknown_keys(&pod);
+        if unknown != member.warned && !unknown.is_empty() {
+            acts.push(Act::Warn { pod: pod.clone(), unknown: unknown.clone() });
+        }
+        member.warned = unknown;
+        let told = match asked {
+            Ok(Ask::Gate(_)) if pod.terminating || pod.finished => Told::Terminating,
+            Ok(Ask::Gate(ask)) => Told::Gated(ask),
+            Ok(Ask::None(_)) | Err(_) => Told::Declined,
+        };
+        let before = member.told.replace(told.clone());
+        if let Told::Gated(ask) = &told {
+            let ready = pod.containers.iter().any(|container| container.ready && ask.proxy.runs_in(&container.name));
+            if before.as_ref() != Some(&told) {
+                acts.push(Act::Enrol { gate, spec: Box::new(ask.spec.clone()), ready });
+                acts.push(Act::Reclassify(gate));
+            }
+            if member.vouched != ready {
+                member.vouched = ready;
+                acts.push(Act::Vouch { gate, ready });
+            }
+        } else if before.as_ref() != Some(&told) {
+            acts.push(if told == Told::Declined { Act::Decline(gate) } else { Act::Terminate(gate) });
+        }
+        acts
+    }
+
+    fn drop_if_empty(&mut self, uid: PodUid) {
+        if self.members.get(&uid).is_some_and(|member| member.pod.is_none() && member.cgroup.is_none()) {
+            self.members.remove(&uid);
+        }
+    }
+}

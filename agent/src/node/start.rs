@@ -1,0 +1,228 @@
+//! Starting and stopping: rights, the kubepods root, programs, sources, then the loop; and what stays behind.
+//!
+//! Knows nothing of single pods. Whatever cannot be had is named in /readyz, and tried again: a crash loop tells nobody
+//! anything.
+
+use std::{convert::Infallible, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use conngate_common::gate::{CapturePorts, MAX_CAPTURE_PORTS};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{
+    Config,
+    agent::{Agent, Ended},
+    roster::Roster,
+};
+use crate::{
+    app::{App, Node, error_chain},
+    capabilities,
+    cgroup::{
+        kubepods::{Kubepods, pod_levels},
+        watch::PodWatch,
+    },
+    kernel::{
+        attach::AttachError,
+        clock,
+        load::{self, LoadError, Loaded},
+        object::Object,
+        pins::{self, Pins},
+        records::Ring,
+    },
+    netns::NetnsWorker,
+    pods::{events::Recorder, presets::Proxy, source::Sources},
+    serve::{
+        conditions::{Condition, Conditions},
+        http,
+    },
+};
+
+/// Between two tries of what may yet succeed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How much the sources may tell before the loop listens.
+const TOLD: usize = 1024;
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot serve its own endpoints or hear signals, which no waiting mends.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let conditions = Conditions::new(clock::now());
+    let address = http::serve(config.listen, conditions.clone())
+        .await
+        .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
+    tracing::info!(%address, "serving /healthz and /readyz");
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        ended = work(&config, &conditions) => match ended? {},
+        _ = term.recv() => tracing::info!("SIGTERM"),
+        _ = int.recv() => tracing::info!("SIGINT"),
+    }
+    if config.detach_on_exit {
+        pins::remove_all(&config.bpffs)?;
+        tracing::info!("programs and maps are removed");
+    } else {
+        tracing::info!("programs, maps and gates stay for the next agent");
+    }
+    Ok(())
+}
+
+async fn work(config: &Config, conditions: &Conditions) -> anyhow::Result<Infallible> {
+    match capabilities::missing().as_slice() {
+        [] => conditions.met(Condition::Capabilities),
+        missing => conditions.unmet_because(Condition::Capabilities, format!("missing {}", missing.join(", "))),
+    }
+    let pins = Pins::open(&config.bpffs)
+        .inspect_err(|error| {
+            let error = error_chain(error);
+            tracing::warn!(error, "nothing is pinned: while no agent runs, connections go on as without conngate");
+        })
+        .ok();
+    let mut kubepods = find(config, conditions).await;
+    let (mut loaded, ring) = load(config, pins.as_ref(), conditions).await;
+    let (tell, told) = mpsc::channel(TOLD);
+    let name = config.sources.node_name.as_deref().unwrap_or_default();
+    let recorder = config.sources.client.clone().map_or_else(Recorder::nowhere, |client| Recorder::start(client, name));
+    let sources = Sources::start(config.sources.clone(), tell)?;
+    let node = Node {
+        pod_levels: levels(&mut loaded, &kubepods, conditions).await,
+        shared_parents: Default::default(),
+        capture_ports: capture_ports(),
+        probe_budget: config.probe_budget,
+    };
+    let app = App::new(loaded, ring, NetnsWorker::start()?, node)?;
+    let roster = Roster::new(config.defaults.clone());
+    let mut agent = Agent::new(app, roster, sources, told, recorder, conditions.clone());
+    loop {
+        let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref());
+        let watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
+        let failed = match (attached, watch) {
+            (Ok(()), Ok(watch)) => {
+                conditions.met(Condition::Programs);
+                match agent.serve(kubepods.clone(), watch).await {
+                    Ok(Ended::RootGone) => "the kubepods cgroup is gone".to_owned(),
+                    Err(error) => error_chain(&error),
+                }
+            }
+            (Err(error), _) => {
+                conditions.unmet_because(Condition::Programs, error_chain(&error));
+                error_chain(&error)
+            }
+            (_, Err(error)) => error_chain(&error),
+        };
+        conditions.unmet_because(Condition::Cgroups, failed);
+        turning(conditions, tokio::time::sleep(RETRY)).await;
+        kubepods = find(config, conditions).await;
+        let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
+        agent.app.set_pod_levels(levels);
+    }
+}
+
+/// Finds the kubepods root, however long it takes.
+async fn find(config: &Config, conditions: &Conditions) -> Kubepods {
+    loop {
+        let chosen = config.cgroup_root.as_deref();
+        let why = match Kubepods::find(chosen) {
+            Ok(Some(kubepods)) => {
+                tracing::info!(path = %kubepods.path.display(), "kubepods cgroup");
+                conditions.met(Condition::Cgroups);
+                return kubepods;
+            }
+            Ok(None) => "the kubelet has made no kubepods cgroup yet".to_owned(),
+            Err(error) => error_chain(&error),
+        };
+        conditions.unmet_because(Condition::Cgroups, why);
+        turning(conditions, tokio::time::sleep(RETRY / 10)).await;
+    }
+}
+
+/// The levels of pods, however long it takes to know them.
+async fn levels(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> [u32; 2] {
+    loop {
+        let why = match kubepods.level(|top| loaded.ancestor_level(top)) {
+            Ok(Some(level)) => {
+                conditions.met(Condition::Cgroups);
+                return pod_levels(level);
+            }
+            Ok(None) => {
+                "the node is a container, and the agent runs outside of it: the level of its pods cannot be known"
+                    .to_owned()
+            }
+            Err(error) => error_chain(&error),
+        };
+        conditions.unmet_because(Condition::Cgroups, why);
+        turning(conditions, tokio::time::sleep(RETRY)).await;
+    }
+}
+
+/// Loads the programs, however long it takes.
+async fn load(config: &Config, pins: Option<&Pins>, conditions: &Conditions) -> (Loaded, Ring) {
+    loop {
+        let loaded = Object::open(config.bpf_object.as_deref())
+            .map_err(LoadError::from)
+            .and_then(|object| load::load(&object, config.bpf_log, pins));
+        match loaded {
+            Ok(loaded) => return loaded,
+            Err(error) => conditions.unmet_because(Condition::Programs, error_chain(&error)),
+        }
+        turning(conditions, tokio::time::sleep(RETRY)).await;
+    }
+}
+
+/// The highest directory above `kubepods` that is a cgroup: the top of what is visible of the hierarchy.
+fn top(kubepods: &Path) -> &Path {
+    let is_cgroup = |path: &&Path| path.join("cgroup.procs").exists();
+    kubepods.ancestors().take_while(is_cgroup).last().unwrap_or(kubepods)
+}
+
+fn attach(loaded: &mut Loaded, kubepods: &Kubepods, pins: Option<&Pins>) -> Result<(), AttachError> {
+    let path = &kubepods.path;
+    let root = top(path);
+    let without = match pins {
+        Some(pins) => {
+            let without = loaded.attach_pinned(path, root, pins)?;
+            if let Err(error) = pins.remove_others() {
+                tracing::warn!(error = error_chain(&error), "an agent of another version left programs behind");
+            }
+            without
+        }
+        None => {
+            loaded.detach();
+            let without = loaded.attach_gate(path, root)?;
+            loaded.attach_listener_hook(path)?;
+            without
+        }
+    };
+    if let Some(why) = without {
+        tracing::warn!(why, "no connect hooks: held connections are not attributed to a process");
+    }
+    Ok(())
+}
+
+/// Where unknown pods are captured, and whose listeners are announced: the ports of every mesh that has a preset.
+fn capture_ports() -> CapturePorts {
+    let mut ports = Vec::new();
+    for port in Proxy::ALL.into_iter().flat_map(|proxy| proxy.preset().tcp_ports) {
+        if !ports.contains(port) {
+            ports.push(*port);
+        }
+    }
+    ports.resize(MAX_CAPTURE_PORTS, 0);
+    CapturePorts(std::array::from_fn(|slot| ports[slot]))
+}
+
+/// Waits for `work`, and shows meanwhile that the loop is alive.
+async fn turning<T>(conditions: &Conditions, work: impl Future<Output = T>) -> T {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tick.tick() => conditions.turn(clock::now()),
+        }
+    }
+}

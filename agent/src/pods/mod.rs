@@ -1,0 +1,16 @@
+//! Pods: where they come from (`source`), what they are (`pod`) and what they ask for (`annotations`).
+//!
+//! Knows nothing of cgroups, gates or the kernel. No Kubernetes type leaves this module but the API client.
+
+pub mod annotations;
+pub mod bad;
+pub mod defaults;
+pub mod event_limits;
+pub mod events;
+mod label_selector;
+pub mod pod;
+mod ports;
+pub mod presets;
+pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;

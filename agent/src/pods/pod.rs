@@ -1,0 +1,233 @@
+//! A pod as the agent sees it: who it is, what it asks for, which containers it has and how far they are.
+//!
+//! Knows nothing of where it comes from. Whatever a server or a manifest says, a pod here is bounded: names by Kubernetes'
+//! own limits, containers and annotations by the constants below. Only annotations that start with [`PREFIX`] are kept.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as k8s;
+
+use crate::uid::{PodUid, PodUidError};
+
+/// What annotations start with that concern us.
+pub const PREFIX: &str = "conngate.io/";
+
+/// The longest annotation value, in bytes, that can mean anything. A longer one is kept cut, but still longer than this.
+pub const MAX_VALUE: usize = 4096;
+
+/// The most annotations of ours that are kept.
+const MAX_ANNOTATIONS: usize = 64;
+
+/// The most containers of all kinds.
+const MAX_CONTAINERS: usize = 1024;
+
+/// The longest name (RFC 1123 subdomain, as Kubernetes validates names).
+const MAX_NAME: usize = 253;
+
+/// The kubelet's marks on a mirror pod: that it is one, and the UID of the static pod that it mirrors, after which the pod's
+/// cgroup is named (pkg/kubelet/types/pod_update.go; pkg/kubelet/pod/mirror_client.go).
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const HASH: &str = "kubernetes.io/config.hash";
+
+/// Where the kubelet has a pod from: `api`, or `file` or `http` for a static pod (pkg/kubelet/types/types.go).
+const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The UID after which its cgroup is named.
+    pub uid: PodUid,
+    /// The UID under which the API knows it; another one for mirror pods only.
+    pub api_uid: PodUid,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Labels of its namespace, where they are needed and known.
+    pub namespace_labels: Option<Labels>,
+    /// The node it is bound to.
+    pub node_name: Option<String>,
+    /// Annotations that start with [`PREFIX`].
+    pub annotations: BTreeMap<String, String>,
+    /// Its containers, init containers first.
+    pub containers: Vec<Container>,
+    /// Whether it uses the node's network namespace.
+    pub host_network: bool,
+    /// Whether it uses the node's user namespace.
+    pub host_users: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether all its containers have ended for good.
+    pub finished: bool,
+    /// Whether the kubelet has it from elsewhere than the API.
+    pub is_static: bool,
+}
+
+/// One of a pod's containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name, unique within the pod.
+    pub name: String,
+    /// What it is for.
+    pub kind: ContainerKind,
+    /// Whether the last status seen calls it ready; statuses come late (by seconds).
+    pub ready: bool,
+}
+
+/// What a container is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerKind {
+    /// An application's.
+    App,
+    /// Runs to its end before the next container starts.
+    Init,
+    /// An init container that stays (restartPolicy Always, KEP-753).
+    NativeSidecar,
+    /// Added to a running pod, for debugging.
+    Ephemeral,
+}
+
+/// What makes an API object no pod of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PodError {
+    /// A field without which a pod cannot be told from others is missing.
+    #[error("pod {pod} has no {field}")]
+    Missing {
+        /// Namespace and name, as far as known.
+        pod: String,
+        /// The field's path.
+        field: &'static str,
+    },
+    /// A UID that is none.
+    #[error("pod {pod}: {field}")]
+    Uid {
+        /// Namespace and name, as far as known.
+        pod: String,
+        /// The field's path.
+        field: &'static str,
+        /// Why.
+        #[source]
+        source: PodUidError,
+    },
+    /// A name or list longer than Kubernetes permits.
+    #[error("pod {pod}: {field} has {length} characters or elements, at most {allowed} are possible")]
+    TooLong {
+        /// Namespace and name, as far as known.
+        pod: String,
+        /// The field's path.
+        field: &'static str,
+        /// Its length.
+        length: usize,
+        /// The limit.
+        allowed: usize,
+    },
+}
+
+impl Pod {
+    /// Namespace and name, as people write them.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it stands for a static pod of the kubelet. Whoever may create pods can claim that.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        self.uid != self.api_uid
+    }
+}
+
+impl TryFrom<&k8s::Pod> for Pod {
+    type Error = PodError;
+
+    fn try_from(pod: &k8s::Pod) -> Result<Self, PodError> {
+        let metadata = &pod.metadata;
+        let path = shown_path(metadata.namespace.as_deref(), metadata.name.as_deref());
+        let missing = |field| PodError::Missing { pod: path.clone(), field };
+        let name = |field, value: &Option<String>| {
+            let value = value.as_ref().filter(|value| !value.is_empty()).ok_or_else(|| missing(field))?;
+            bounded(&path, field, value.len(), MAX_NAME)?;
+            Ok(value.clone())
+        };
+        let uid = |field, value: Option<&String>| {
+            let value = value.ok_or_else(|| missing(field))?;
+            bounded(&path, field, value.len(), MAX_NAME)?;
+            value.parse::<PodUid>().map_err(|source| PodError::Uid { pod: path.clone(), field, source })
+        };
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let api_uid = uid("metadata.uid", metadata.uid.as_ref())?;
+        let spec = pod.spec.as_ref().ok_or_else(|| missing("spec"))?;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        Ok(Self {
+            uid: match annotation(MIRROR) {
+                Some(_) => uid("metadata.annotations[kubernetes.io/config.hash]", annotation(HASH))?,
+                None => api_uid,
+            },
+            api_uid,
+            namespace: name("metadata.namespace", &metadata.namespace)?,
+            name: name("metadata.name", &metadata.name)?,
+            namespace_labels: None,
+            node_name: spec.node_name.clone().filter(|node| node.len() <= MAX_NAME),
+            annotations: metadata
+                .annotations
+                .iter()
+                .flatten()
+                .filter(|(key, _)| key.starts_with(PREFIX) && key.len() <= PREFIX.len() + MAX_NAME)
+                .take(MAX_ANNOTATIONS)
+                .map(|(key, value)| (key.clone(), cut(value, MAX_VALUE + 4).to_owned()))
+                .collect(),
+            containers: containers(&path, spec, pod.status.as_ref())?,
+            host_network: spec.host_network == Some(true),
+            host_users: spec.host_users != Some(false),
+            terminating: metadata.deletion_timestamp.is_some(),
+            finished: matches!(phase, Some("Succeeded" | "Failed")),
+            is_static: matches!(annotation(CONFIG_SOURCE).map(String::as_str), Some("file" | "http")),
+        })
+    }
+}
+
+fn containers(path: &str, spec: &k8s::PodSpec, status: Option<&k8s::PodStatus>) -> Result<Vec<Container>, PodError> {
+    let init = spec.init_containers.iter().flatten().map(|container| {
+        let stays = container.restart_policy.as_deref() == Some("Always");
+        (&container.name, if stays { ContainerKind::NativeSidecar } else { ContainerKind::Init })
+    });
+    let app = spec.containers.iter().map(|container| (&container.name, ContainerKind::App));
+    let ephemeral =
+        spec.ephemeral_containers.iter().flatten().map(|container| (&container.name, ContainerKind::Ephemeral));
+    let all: Vec<_> = init.chain(app).chain(ephemeral).collect();
+    bounded(path, "spec.containers", all.len(), MAX_CONTAINERS)?;
+
+    let statuses = status.map(|status| {
+        [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses]
+    });
+    let ready: BTreeMap<_, _> =
+        statuses.into_iter().flatten().flatten().flatten().map(|one| (one.name.as_str(), one.ready)).collect();
+    all.into_iter()
+        .map(|(name, kind)| {
+            bounded(path, "a container's name", name.len(), MAX_NAME)?;
+            let ready = ready.get(name.as_str()).copied().unwrap_or_default();
+            Ok(Container { name: name.clone(), kind, ready })
+        })
+        .collect()
+}
+
+fn bounded(pod: &str, field: &'static str, length: usize, allowed: usize) -> Result<(), PodError> {
+    if length <= allowed { Ok(()) } else { Err(PodError::TooLong { pod: pod.to_owned(), field, length, allowed }) }
+}
+
+fn shown_path(namespace: Option<&str>, name: Option<&str>) -> String {
+    let part = |part: Option<&str>| cut(part.unwrap_or("?"), MAX_NAME).to_owned();
+    format!("{}/{}", part(namespace), part(name)).escape_debug().to_string()
+}
+
+/// The first `bytes` bytes of `text`, or a little less where a character would be split.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+#[path = "pod_tests.rs"]
+mod tests;

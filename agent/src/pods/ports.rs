@@ -1,0 +1,91 @@
+//! `conngate.io/capture-ports`: `15001,15053/udp`.
+//!
+//! Knows nothing of what the ports are for.
+
+use conngate_common::gate::{CapturePorts, MAX_CAPTURE_PORTS};
+
+use crate::values::slots;
+
+/// What the value may be.
+pub(super) const ALLOWED: &str =
+    "ports from 1 to 65535, /tcp or /udp behind, separated by commas, at least one of TCP and 8 of each";
+
+/// Where connections and datagrams are redirected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ports {
+    pub(super) tcp: CapturePorts,
+    pub(super) udp: Vec<u16>,
+}
+
+/// The ports of a list; `None` when it is none.
+pub(super) fn parse(text: &str) -> Option<Ports> {
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for item in text.split(',') {
+        let (port, protocol) = item.trim().split_once('/').unwrap_or((item.trim(), "tcp"));
+        let list = match protocol {
+            "tcp" => &mut tcp,
+            "udp" => &mut udp,
+            _ => return None,
+        };
+        // u16's own parser takes a leading `+`.
+        let port: u16 = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+        if port == 0 {
+            return None;
+        }
+        if !list.contains(&port) {
+            list.push(port);
+        }
+    }
+    of(&tcp, &udp)
+}
+
+/// Ports from lists; `None` when they do not fit.
+pub(super) fn of(tcp: &[u16], udp: &[u16]) -> Option<Ports> {
+    if tcp.is_empty() || udp.len() > MAX_CAPTURE_PORTS {
+        return None;
+    }
+    Some(Ports { tcp: CapturePorts(slots("capture port", tcp, 0).ok()?), udp: udp.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parse_lists_are_split_by_protocol_and_said_once() {
+        let ports = parse("15001, 15053/udp,15053/tcp,15001").unwrap();
+        assert_eq!(ports.tcp, CapturePorts([15001, 15053, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(ports.udp, [15053]);
+    }
+
+    #[test]
+    fn parse_other_text_is_refused() {
+        for text in
+            ["", ",", "0", "+1", "65536", "http", "15001/sctp", "15001/", "/tcp", "1;2", "15053/udp", "15001,,2"]
+        {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse("1,2,3,4,5,6,7,8,9"), None);
+        assert!(parse("1,2,3,4,5,6,7,8").is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn parse_of_written_ports_gives_them_back(
+            tcp in prop::collection::btree_set(1_u16.., 1..=8), udp in prop::collection::btree_set(1_u16.., 0..=8),
+        ) {
+            let written: Vec<_> =
+                tcp.iter().map(u16::to_string).chain(udp.iter().map(|port| format!("{port}/udp"))).collect();
+            let ports = parse(&written.join(",")).unwrap();
+            prop_assert!(tcp.iter().all(|port| ports.tcp.contains(*port)));
+            prop_assert_eq!(ports.udp, udp.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn parse_of_anything_does_not_panic(text in "[0-9a-z,/ +]{0,40}|\\PC{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

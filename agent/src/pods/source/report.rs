@@ -1,0 +1,77 @@
+//! What a source reports, and to whom.
+//!
+//! Knows nothing of other sources, or of what comes of a report.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use super::SourceName;
+use crate::{
+    pods::pod::{Labels, Pod},
+    uid::PodUid,
+};
+
+/// What a source found.
+#[derive(Clone, Debug)]
+pub(super) enum Report {
+    /// All that it knows.
+    Listed {
+        /// Every pod.
+        pods: Vec<Pod>,
+        /// Who was asked for when the list was ordered.
+        asked: Vec<PodUid>,
+        /// What is wrong although there is a list.
+        fault: Option<String>,
+    },
+    /// A pod is new or has changed.
+    Applied(Box<Pod>),
+    /// A pod was deleted.
+    Deleted {
+        /// Its cgroup's UID.
+        uid: PodUid,
+        /// The API's.
+        api_uid: PodUid,
+    },
+    /// The labels of all namespaces.
+    Namespaces(BTreeMap<String, Labels>),
+    /// A namespace is new, has changed, or (`None`) was deleted.
+    Namespace(String, Option<Labels>),
+    /// Nothing can be had for now.
+    Failed {
+        /// What is missing, and what to do.
+        why: String,
+        /// Who was asked for.
+        asked: Vec<PodUid>,
+    },
+}
+
+impl Report {
+    /// Nothing can be had, and nobody was asked for.
+    pub(super) fn failed(why: String) -> Self {
+        Self::Failed { why, asked: Vec::new() }
+    }
+}
+
+/// Where one source reports to.
+#[derive(Clone, Debug)]
+pub(super) struct Reports {
+    pub(super) source: SourceName,
+    pub(super) to: mpsc::Sender<(SourceName, Report)>,
+}
+
+impl Reports {
+    pub(super) async fn send(&self, report: Report) {
+        // Nobody listens: then this task is about to be aborted.
+        let _ = self.to.send((self.source, report)).await;
+    }
+}
+
+/// Something that finds pods, until it is dropped.
+pub(super) trait Source: Send + 'static {
+    /// Who reports.
+    const NAME: SourceName;
+
+    /// Reports what it finds, for ever.
+    fn run(self, reports: Reports) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,142 @@
+//! All of it together: a real TLS kubelet, a scripted API server, real tasks.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use kube::client::Body;
+use tower_test::mock;
+
+use super::{
+    super::{
+        SourceState,
+        kubelet_testing::{FakeKubelet, answer},
+    },
+    *,
+};
+use crate::pods::testing::{json_list, json_pod, uid};
+
+type Server = mock::Handle<hyper::Request<Body>, hyper::Response<Body>>;
+
+fn config(kind: Kind) -> (Config, Server) {
+    let (service, server) = mock::pair::<hyper::Request<Body>, hyper::Response<Body>>();
+    let config = Config {
+        kind,
+        node_name: Some("node-1".to_owned()),
+        client: Some(Client::new(service, "default")),
+        kubelet: None,
+        manifests: None,
+        namespace_labels: false,
+    };
+    (config, server)
+}
+
+async fn next(events: &mut mpsc::Receiver<SourceEvent>) -> SourceEvent {
+    tokio::time::timeout(Duration::from_secs(20), events.recv()).await.expect("an event").expect("sources")
+}
+
+async fn until(events: &mut mpsc::Receiver<SourceEvent>, wanted: impl Fn(&SourceEvent) -> bool) -> SourceEvent {
+    loop {
+        let event = next(events).await;
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+async fn answer_list(server: &mut Server, status: u16, body: String) {
+    let (_, respond) = server.next_request().await.expect("a request");
+    respond.send_response(hyper::Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap());
+}
+
+#[tokio::test]
+async fn auto_asks_the_kubelet_once_for_a_pod_that_the_watch_does_not_know() {
+    let born = Arc::new(AtomicBool::new(false));
+    let exists = Arc::clone(&born);
+    let kubelet = FakeKubelet::start(move |_| {
+        let pods: Vec<_> =
+            exists.load(Ordering::SeqCst).then(|| json_pod("shop", "new", &uid(1))).into_iter().collect();
+        answer("200 OK", &json_list(&pods).to_string())
+    })
+    .await;
+    let (mut config, mut server) = config(Kind::Auto);
+    config.kubelet = Some(kubelet.config());
+    let (to, mut events) = mpsc::channel(64);
+    let handle = Sources::start(config, to).unwrap();
+    answer_list(&mut server, 200, json_list(&[]).to_string()).await;
+    let up = |source| SourceEvent::Health { source, state: SourceState::Up };
+    let (mut api, mut own) = (false, false);
+    while !(api && own) {
+        let event = next(&mut events).await;
+        api |= event == up(SourceName::ApiServer);
+        own |= event == up(SourceName::Kubelet);
+    }
+    let before = kubelet.heads().len();
+    born.store(true, Ordering::SeqCst);
+    assert!((0..100).all(|_| handle.ask(uid(1).parse().unwrap())));
+    let seen = until(&mut events, |event| matches!(event, SourceEvent::Seen(_) | SourceEvent::Answered { .. })).await;
+    assert!(matches!(seen, SourceEvent::Seen(pod) if pod.name == "new"));
+    let answered = until(&mut events, |event| matches!(event, SourceEvent::Answered { .. })).await;
+    assert_eq!(answered, SourceEvent::Answered { uid: uid(1).parse().unwrap(), known: true });
+    assert_eq!(kubelet.heads().len(), before + 1);
+
+    handle.ask(uid(2).parse().unwrap());
+    let answered = until(&mut events, |event| matches!(event, SourceEvent::Answered { .. })).await;
+    assert_eq!(answered, SourceEvent::Answered { uid: uid(2).parse().unwrap(), known: false });
+}
+
+#[tokio::test]
+async fn auto_without_an_api_server_lives_on_the_kubelet_alone() {
+    let list = json_list(&[json_pod("shop", "web", &uid(1))]).to_string();
+    let kubelet = FakeKubelet::start(move |_| answer("200 OK", &list)).await;
+    let (mut config, mut server) = config(Kind::Auto);
+    config.kubelet = Some(kubelet.config());
+    let (to, mut events) = mpsc::channel(64);
+    let _handle = Sources::start(config, to).unwrap();
+    answer_list(&mut server, 403, "{\"kind\":\"Status\",\"code\":403,\"message\":\"no\"}".to_owned()).await;
+    until(&mut events, |event| matches!(event, SourceEvent::Seen(pod) if pod.name == "web")).await;
+    until(&mut events, |event| *event == SourceEvent::Synced).await;
+}
+
+#[tokio::test]
+async fn auto_where_neither_works_says_so_of_both() {
+    let kubelet = FakeKubelet::start(|_| answer("403 Forbidden", "no")).await;
+    let (mut config, mut server) = config(Kind::Auto);
+    config.kubelet = Some(kubelet.config());
+    let (to, mut events) = mpsc::channel(64);
+    let _handle = Sources::start(config, to).unwrap();
+    answer_list(&mut server, 401, "{\"kind\":\"Status\",\"code\":401,\"message\":\"who\"}".to_owned()).await;
+    let mut whys = Vec::new();
+    while whys.len() < 2 {
+        if let SourceEvent::Health { source, state: SourceState::Down { why } } = next(&mut events).await {
+            whys.push(format!("{source}: {why}"));
+        }
+    }
+    whys.sort();
+    assert!(whys[0].starts_with("apiserver: ") && whys[0].contains("401"), "{whys:?}");
+    assert!(whys[1].starts_with("kubelet: ") && whys[1].contains("nodes/pods"), "{whys:?}");
+}
+
+#[tokio::test]
+async fn handle_dropped_ends_everything() {
+    let (config, _server) = config(Kind::Apiserver);
+    let (to, mut events) = mpsc::channel(64);
+    drop(Sources::start(config, to).unwrap());
+    assert_eq!(events.recv().await, None);
+}
+
+#[tokio::test]
+async fn start_what_is_missing_is_named() {
+    for (kind, words) in [
+        (Kind::Auto, "--pod-source auto needs the kubelet's address (--kubelet-url)"),
+        (Kind::Kubelet, "--pod-source kubelet needs the kubelet's address (--kubelet-url)"),
+        (Kind::Apiserver, "--pod-source apiserver needs this node's name (--node-name)"),
+        (Kind::File, "--pod-source file needs --pod-manifests"),
+    ] {
+        let (mut config, _server) = config(kind);
+        config.node_name = None;
+        let error = Sources::start(config, mpsc::channel(1).0).unwrap_err();
+        assert_eq!(error.to_string(), words);
+    }
+}

@@ -1,0 +1,159 @@
+//! Conditions: what the agent needs to be ready, each with its name, and what each one waits for.
+//!
+//! Knows nothing of HTTP. A condition that nobody has met is not met: "what are we waiting for" always has an answer.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use conngate_common::id::MonoTime;
+
+/// A loop that has not turned for this long is taken for stuck. It turns at least with every heartbeat.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// What the agent needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// The capabilities that the programs and the replay take.
+    Capabilities,
+    /// The kubelet's root cgroup.
+    Cgroups,
+    /// The programs, loaded and attached.
+    Programs,
+    /// A source that tells about the node's pods.
+    Pods,
+    /// Every gate that an earlier agent left agrees with its pod.
+    Reconciled,
+}
+
+impl Condition {
+    /// All of them, in the order in which they are met.
+    pub const ALL: [Self; 5] = [Self::Capabilities, Self::Cgroups, Self::Programs, Self::Pods, Self::Reconciled];
+
+    /// Its word in /readyz and in the log.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Capabilities => "capabilities",
+            Self::Cgroups => "cgroups",
+            Self::Programs => "programs",
+            Self::Pods => "pods",
+            Self::Reconciled => "reconciled",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// The state of all conditions, shared between the agent's loop and whoever asks.
+#[derive(Clone, Debug)]
+pub struct Conditions(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// What each one waits for; absent: met.
+    unmet: Mutex<BTreeMap<Condition, String>>,
+    degraded: Mutex<Option<String>>,
+    turned: AtomicU64,
+}
+
+impl Conditions {
+    /// Nothing is met yet.
+    #[must_use]
+    pub fn new(now: MonoTime) -> Self {
+        let unmet = Condition::ALL.into_iter().map(|condition| (condition, "not reached yet".to_owned())).collect();
+        Self(Arc::new(Shared { unmet: Mutex::new(unmet), degraded: Mutex::default(), turned: AtomicU64::new(now.0) }))
+    }
+
+    /// The condition is met. Said in the log when it was not.
+    pub fn met(&self, condition: Condition) {
+        if self.unmet().remove(&condition).is_some() {
+            tracing::info!(%condition, "met");
+        }
+    }
+
+    /// The condition is not met, and `why`. Said in the log when that is news.
+    pub fn unmet_because(&self, condition: Condition, why: impl Into<String>) {
+        let why = why.into();
+        let before = self.unmet().insert(condition, why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::warn!(%condition, why, "not met");
+        }
+    }
+
+    /// Something is missing that the agent can do without, and why; `None`: nothing.
+    pub fn degraded_because(&self, why: Option<String>) {
+        let mut degraded = self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if *degraded != why {
+            match &why {
+                Some(why) => tracing::warn!(why, "degraded"),
+                None => tracing::info!("no longer degraded"),
+            }
+            *degraded = why;
+        }
+    }
+
+    /// What is missing although the agent is ready.
+    #[must_use]
+    pub fn degraded(&self) -> Option<String> {
+        self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is not met, and why.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(Condition, String)> {
+        self.unmet().iter().map(|(condition, why)| (*condition, why.clone())).collect()
+    }
+
+    /// The agent's loop has turned.
+    pub fn turn(&self, now: MonoTime) {
+        self.0.turned.store(now.0, Ordering::Relaxed);
+    }
+
+    /// How long the agent's loop has not turned, where that is too long.
+    #[must_use]
+    pub fn stuck(&self, now: MonoTime) -> Option<Duration> {
+        let since = now.since(MonoTime(self.0.turned.load(Ordering::Relaxed)));
+        Some(Duration::from_nanos(since)).filter(|since| *since > STUCK_AFTER)
+    }
+
+    fn unmet(&self) -> MutexGuard<'_, BTreeMap<Condition, String>> {
+        self.0.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_at_first_are_all_missing_and_then_met_one_by_one() {
+        let conditions = Conditions::new(MonoTime(0));
+        assert_eq!(conditions.missing().len(), Condition::ALL.len());
+        for condition in Condition::ALL {
+            conditions.met(condition);
+        }
+        assert!(conditions.missing().is_empty());
+        conditions.unmet_because(Condition::Pods, "the API server is away");
+        assert_eq!(conditions.missing(), [(Condition::Pods, "the API server is away".to_owned())]);
+    }
+
+    #[test]
+    fn loop_that_has_not_turned_for_long_is_stuck() {
+        let second = 1_000_000_000;
+        let conditions = Conditions::new(MonoTime(0));
+        conditions.turn(MonoTime(5 * second));
+        assert_eq!(conditions.stuck(MonoTime(15 * second)), None);
+        assert_eq!(conditions.stuck(MonoTime(16 * second)), Some(Duration::from_secs(11)));
+    }
+}

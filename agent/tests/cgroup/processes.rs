@@ -1,0 +1,69 @@
+//! A process is in the cgroup that it is in now, whatever its number was before.
+
+use std::fs;
+
+use conngate::cgroup::{
+    pods,
+    processes::{self, ProcessesError},
+};
+
+use crate::{
+    container::Kubelet,
+    fixture::{Node, UID, wait_for},
+};
+
+#[test]
+#[ignore = "needs root"]
+fn process_that_left_or_ended_is_no_longer_contained() {
+    let (node, kubelet) = (Node::new(), Kubelet::new());
+    let (from, to) = (node.make("a/b"), node.make("c"));
+    let child = kubelet.start_on_host(&from);
+    let first = || processes::first(&node.path().join("a")).unwrap();
+    let process = wait_for("the process", first);
+    assert_eq!(process.pid(), child.pid());
+    assert!(processes::contains(&from, &process));
+    fs::write(to.join("cgroup.procs"), process.pid().to_string()).unwrap();
+    assert!(!processes::contains(&from, &process));
+    assert!(processes::contains(&to, &process));
+    drop(child);
+    assert!(!processes::contains(&to, &process));
+    assert!(first().is_none());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn process_that_was_started_first_is_first_wherever_it_is() {
+    let (node, kubelet) = (Node::new(), Kubelet::new());
+    let (above, below) = (node.make("a"), node.make("a/b/c"));
+    let first = kubelet.start_on_host(&below);
+    wait_for("the first", || processes::first(&above).unwrap());
+    let _second = kubelet.start_on_host(&above);
+    let all = wait_for("the second", || Some(processes::all(&above).unwrap()).filter(|pids| pids.len() == 2));
+    assert!(all.contains(&first.pid()));
+    assert_eq!(processes::first(&above).unwrap().unwrap().pid(), first.pid());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn first_processes_of_a_pods_containers_lead_to_its_namespace() {
+    let (node, kubelet) = (Node::new(), Kubelet::new());
+    let containers = ["1", "2"].map(|digit| node.make(&format!("kubepods/pod{UID}/{}", digit.repeat(64))));
+    let children = containers.each_ref().map(|cgroup| kubelet.start_on_host(cgroup));
+    let pod = pods::walk(&node.path().join("kubepods"), |_| Ok(())).unwrap().remove(0);
+    let mut expected = children.each_ref().map(|child| child.pid());
+    expected.sort_unstable();
+    wait_for("both processes", || {
+        let mut found = pod.netns_processes().unwrap();
+        found.sort_unstable();
+        (found == expected).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn cgroup_that_is_gone_is_named() {
+    let node = Node::new();
+    let error = processes::all(&node.path().join("gone")).unwrap_err();
+    assert!(matches!(&error, ProcessesError::Read { .. }), "{error}");
+    assert!(error.to_string().ends_with("/gone"), "{error}");
+}

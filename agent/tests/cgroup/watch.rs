@@ -1,0 +1,109 @@
+//! Pods come and go, and none is missed.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use conngate::cgroup::{
+    hierarchy,
+    kubepods::Kubepods,
+    watch::{CgroupEvent, PodWatch},
+};
+
+use crate::fixture::{Node, PATIENCE, UID};
+
+fn open(root: &Path) -> (PodWatch, Instant) {
+    let now = Instant::now();
+    (PodWatch::open(Kubepods::find(Some(root)).unwrap().unwrap(), now).unwrap(), now)
+}
+
+async fn next(watch: &mut PodWatch) -> CgroupEvent {
+    tokio::time::timeout(PATIENCE, watch.next()).await.expect("an event").unwrap()
+}
+
+async fn appeared(watch: &mut PodWatch, path: &Path) {
+    let event = next(watch).await;
+    assert!(matches!(&event, CgroupEvent::PodAppeared(pod) if pod.path == path), "{event:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn pods_that_are_there_and_that_come_appear() {
+    let node = Node::new();
+    let (root, first) = (node.make("kubepods"), node.make(&format!("kubepods/pod{UID}")));
+    let (mut watch, _) = open(&root);
+    appeared(&mut watch, &first).await;
+    let second = node.make("kubepods/pod00000000000000000000000000000001");
+    appeared(&mut watch, &second).await;
+    // A QoS directory that comes later, with a pod in it before anybody can watch it, and with one after.
+    let third = node.make("kubepods/burstable/pod00000000000000000000000000000002");
+    appeared(&mut watch, &third).await;
+    let fourth = node.make("kubepods/burstable/pod00000000000000000000000000000003");
+    appeared(&mut watch, &fourth).await;
+    assert_eq!(watch.pods().count(), 4);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn pod_that_goes_vanishes_and_one_of_its_name_is_another() {
+    let node = Node::new();
+    let (root, path) = (node.make("kubepods"), node.make(&format!("kubepods/besteffort/pod{UID}")));
+    let (mut watch, _) = open(&root);
+    appeared(&mut watch, &path).await;
+    let id = hierarchy::id(&path).unwrap();
+    // Its parent too, as a kubelet that is started anew may do.
+    fs::remove_dir(&path).unwrap();
+    fs::remove_dir(path.parent().unwrap()).unwrap();
+    fs::create_dir_all(&path).unwrap();
+    assert_eq!(next(&mut watch).await, CgroupEvent::PodVanished(UID.parse().unwrap(), id));
+    appeared(&mut watch, &path).await;
+    fs::remove_dir(&path).unwrap();
+    assert!(matches!(next(&mut watch).await, CgroupEvent::PodVanished(..)));
+    assert_eq!(watch.pods().count(), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn root_that_goes_is_the_end() {
+    let node = Node::new();
+    let (root, path) = (node.make("kubepods"), node.make(&format!("kubepods/pod{UID}")));
+    let (mut watch, _) = open(&root);
+    appeared(&mut watch, &path).await;
+    fs::remove_dir(&path).unwrap();
+    assert!(matches!(next(&mut watch).await, CgroupEvent::PodVanished(..)));
+    fs::remove_dir(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    assert_eq!(next(&mut watch).await, CgroupEvent::Gone);
+    assert_eq!(next(&mut watch).await, CgroupEvent::Gone);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn unknown_id_is_looked_for_at_a_bounded_rate() {
+    let node = Node::new();
+    let root = node.make("kubepods");
+    let (mut watch, opened) = open(&root);
+    let path = node.make(&format!("kubepods/pod{UID}"));
+    let id = hierarchy::id(&path).unwrap();
+    assert!(watch.pod(id, opened + Duration::from_millis(99)).unwrap().is_none());
+    assert_eq!(watch.pod(id, opened + Duration::from_millis(100)).unwrap().unwrap().path, path);
+    // What a question has found is told as well.
+    appeared(&mut watch, &path).await;
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn many_pods_at_once_all_appear_once() {
+    let node = Node::new();
+    let root = node.make("kubepods/burstable").parent().unwrap().to_owned();
+    let (mut watch, _) = open(&root);
+    for number in 0..200 {
+        node.make(&format!("kubepods/burstable/pod{number:032x}"));
+    }
+    for _ in 0..200 {
+        assert!(matches!(next(&mut watch).await, CgroupEvent::PodAppeared(_)));
+    }
+    assert_eq!(watch.pods().count(), 200);
+}

@@ -1,0 +1,57 @@
+{{- define "conngate.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "conngate.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "conngate.name" .) .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "conngate.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "conngate.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "conngate.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "conngate.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "conngate.selectorLabels" . }}
+app.kubernetes.io/component: agent
+app.kubernetes.io/part-of: conngate
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "conngate.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "conngate.fullname" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{- define "conngate.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- /* The address and port of --listen; IPv6 in brackets. */}}
+{{- define "conngate.listen" -}}
+{{- with .Values.listen }}
+{{- printf (ternary "[%s]:%d" "%s:%d" (contains ":" .address)) .address (int .port) }}
+{{- end }}
+{{- end }}
+
+{{- /* What every probe asks: a dictionary of root, path and probe. */}}
+{{- define "conngate.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: http
+  {{- if .root.Values.hostNetwork }}
+  host: 127.0.0.1
+  {{- end }}
+{{ toYaml .probe }}
+{{- end }}

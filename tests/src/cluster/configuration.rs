@@ -1,0 +1,135 @@
+//! The configuration files of a node, below its /etc.
+//!
+//! Knows nothing of processes. JSON is written where YAML is read: it is YAML too.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{
+    build::images::PAUSE,
+    keys::{self, USERS, User},
+    node::network::NODE_V4,
+    place::Place,
+};
+
+/// The address of the Service of the cluster's DNS.
+pub(super) const DNS_SERVICE: &str = "10.96.0.10";
+/// Of the pods. One node has all of it.
+pub(super) const POD_RANGE: &str = "10.244.0.0/24";
+/// Of the services.
+pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
+
+/// Of an administrator, inside the node.
+pub(super) const ADMIN: &str = "/etc/kubernetes/admin.conf";
+
+/// Writes all files of the node at `place`.
+pub(super) fn write(place: &Place) -> Result<()> {
+    let kubernetes = place.etc().join("kubernetes");
+    fs::create_dir_all(&kubernetes).with_context(|| format!("cannot make {}", kubernetes.display()))?;
+    keys::write(&kubernetes)?;
+    for user in USERS {
+        save(&kubernetes.join(user.kubeconfig), &kubeconfig(user).to_string())?;
+    }
+    save(&kubernetes.join("kubelet.yaml"), &kubelet(&place.cgroup()).to_string())?;
+    save(&kubernetes.join("resolv.conf"), &format!("nameserver {NODE_V4}\n"))?;
+    save(&kubernetes.join("Corefile"), COREFILE)?;
+    save(&place.etc().join("containerd/config.toml"), &containerd())?;
+    save(&place.etc().join("cni/net.d/00-conngate.conflist"), &cni().to_string())
+}
+
+fn save(path: &Path, content: &str) -> Result<()> {
+    let directory = path.parent().context("a file is in a directory")?;
+    let written = fs::create_dir_all(directory).and_then(|()| fs::write(path, content));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn kubeconfig(user: User) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "conngate", "cluster": {
+            "server": format!("https://{NODE_V4}:6443"),
+            "certificate-authority": "/etc/kubernetes/ca.crt",
+        } }],
+        "users": [{ "name": user.name, "user": { "token": user.name } }],
+        "contexts": [{ "name": "conngate", "context": { "cluster": "conngate", "user": user.name } }],
+        "current-context": "conngate",
+    })
+}
+
+/// cgroup version 1 and swap are taken as they come, and a full disk is the machine's owner's affair.
+fn kubelet(cgroup: &str) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": { "enabled": false },
+            "webhook": { "enabled": true },
+            "x509": { "clientCAFile": "/etc/kubernetes/ca.crt" },
+        },
+        "authorization": { "mode": "Webhook" },
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": format!("/{cgroup}"),
+        "clusterDNS": [DNS_SERVICE],
+        "clusterDomain": "cluster.local",
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "evictionHard": {
+            "memory.available": "50Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%",
+        },
+        "failCgroupV1": false,
+        "failSwapOn": false,
+        "imageGCHighThresholdPercent": 100,
+        "oomScoreAdj": 0,
+        "resolvConf": "/etc/kubernetes/resolv.conf",
+        "serializeImagePulls": false,
+    })
+}
+
+/// Without CAP_SYS_RESOURCE runc may not lower an OOM score.
+fn containerd() -> String {
+    format!(
+        r#"version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+"#
+    )
+}
+
+fn cni() -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local", "dataDir": "/run/cni",
+                    "ranges": [[{ "subnet": POD_RANGE }]], "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    })
+}
+
+/// The cluster's names, and one for the world outside.
+const COREFILE: &str = r".:53 {
+    errors
+    ready :8181
+    hosts {
+        198.51.100.10 upstream.example
+        fallthrough
+    }
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        kubeconfig /etc/kubernetes/admin.conf
+        pods insecure
+        ttl 5
+    }
+}
+";

@@ -1,0 +1,156 @@
+//! A cluster's start: from an empty node to one on which pods run.
+//!
+//! Knows nothing of how a component is told what to do. Everything starts at once that can; what it needs is waited for.
+
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{
+    build::{self, Parts},
+    configuration::{self, DNS_SERVICE},
+    lifetime::{Cluster, State},
+    node::{init::NODE, network::NODE_V4},
+    place::Place,
+};
+use crate::{
+    lab::{Namespace, http, tool, wait_until},
+    step::step,
+};
+
+/// For anything that is waited for, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The port at which kube-proxy says whether its rules are in place.
+const PROXY_HEALTH: u16 = 10256;
+/// The port at which CoreDNS says whether it knows the cluster (Corefile).
+const DNS_READY: u16 = 8181;
+
+/// What a cluster has beyond Kubernetes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Istio.
+    pub mesh: bool,
+    /// The image of conngate.
+    pub conngate: bool,
+}
+
+impl Cluster {
+    /// Builds and starts a cluster that ends with the value, or with this process.
+    pub fn start(options: Options) -> Result<Self> {
+        Self::start_at(&Place::test()?, options, true)
+    }
+
+    /// Builds and starts a cluster that stays, until [`Cluster::down`]. Nothing of it stays where that fails.
+    pub fn up(options: Options) -> Result<Self> {
+        let place = Place::up()?;
+        Self::start_at(&place, options, false)
+            .or_else(|error| Self::down(&place).context("nor could it be removed").and(Err(error)))
+    }
+
+    fn start_at(place: &Place, options: Options, owned: bool) -> Result<Self> {
+        let built = build::build(Parts { mesh: options.mesh, conngate: options.conngate })?;
+        if Self::state(place)? != State::Down {
+            bail!("a cluster runs in {}", place.directory().display());
+        }
+        Self::down(place)?;
+        let logs = place.log("node");
+        fs::create_dir_all(logs.parent().context("a log is in a directory")?)?;
+        for component in super::NAMES {
+            fs::File::create(place.log(component))?;
+        }
+        configuration::write(place)?;
+        let cluster = step("start the node", || Self::empty(place, owned))?;
+        for component in ["etcd", "containerd", "kube-apiserver"] {
+            cluster.start_component(component)?;
+        }
+        step("import images", || built.images.iter().try_for_each(|archive| cluster.import_image(archive)))?;
+        step("start Kubernetes", || cluster.start_kubernetes())?;
+        if options.mesh {
+            step("start Istio", || cluster.start_mesh())?;
+        }
+        cluster.finish(options.mesh)?;
+        Ok(cluster)
+    }
+
+    /// Imports a docker archive.
+    pub fn import_image(&self, archive: &Path) -> Result<()> {
+        self.wait("containerd answers", || {
+            let mut ctr = self.exec_in_node("ctr").ok()?;
+            let status = ctr.arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+            status.success().then_some(())
+        })?;
+        let mut ctr = self.exec_in_node("ctr")?;
+        ctr.args(["--namespace=k8s.io", "image", "import"]).arg(archive);
+        tool::feed(ctr, "").map(drop)
+    }
+
+    /// Builds conngate's image as it is now and imports it. Pods that run keep the one that they have.
+    pub fn load_conngate(&self) -> Result<()> {
+        self.import_image(&build::images::conngate()?)
+    }
+
+    fn start_kubernetes(&self) -> Result<()> {
+        self.wait("the API server is ready", || self.kubectl(&["get", "--raw", "/readyz"]).ok())?;
+        for component in super::NAMES {
+            if !self.is_running(component) {
+                self.start_component(component)?;
+            }
+        }
+        self.apply(&dns().to_string())?;
+        self.wait("the node is ready", || {
+            let node = self.json(&["get", "node", NODE]).ok()?;
+            has_condition(&node, "Ready").then_some(())
+        })?;
+        self.wait("there are service accounts", || {
+            self.kubectl(&["get", "serviceaccount/default", "configmap/kube-root-ca.crt"]).ok()
+        })?;
+        let network = self.network()?;
+        self.wait("services are reachable", || answers(&network, PROXY_HEALTH, "/healthz"))?;
+        self.wait("names are answered", || answers(&network, DNS_READY, "/ready"))
+    }
+
+    /// Waits for `probe`, and says where to look when it is in vain.
+    pub(super) fn wait<T>(&self, what: &str, probe: impl FnMut() -> Option<T>) -> Result<T> {
+        let logs = self.log("node");
+        wait_until(PATIENCE, what, probe).with_context(|| format!("see the logs beside {}", logs.display()))
+    }
+}
+
+/// Whether the object's condition `kind` is true.
+pub(super) fn has_condition(object: &Value, kind: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+fn answers(network: &Namespace, port: u16, path: &str) -> Option<()> {
+    http::ask(network, port, "GET", path).is_ok_and(|(status, _)| status == 200).then_some(())
+}
+
+/// The Service of the cluster's DNS. CoreDNS runs on the node, in no pod.
+fn dns() -> Value {
+    let ports: Vec<_> = ["UDP", "TCP"]
+        .map(|protocol| json!({ "name": protocol.to_lowercase(), "port": 53, "protocol": protocol }))
+        .into();
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": "kube-dns", "namespace": "kube-system" },
+            "spec": { "clusterIP": DNS_SERVICE, "ports": ports },
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kube-dns-node",
+                "namespace": "kube-system",
+                "labels": { "kubernetes.io/service-name": "kube-dns" },
+            },
+            "addressType": "IPv4",
+            "ports": ports,
+            "endpoints": [{ "addresses": [NODE_V4], "conditions": { "ready": true } }],
+        },
+    ] })
+}
