@@ -56,7 +56,8 @@ fn tidy() -> Result<Vec<Finding>> {
             findings.extend(code::findings(file));
         }
     }
-    for (workspace, lock) in [(root().to_owned(), "Cargo.lock"), (root().join("ebpf"), "ebpf/Cargo.lock")] {
+    for directory in ["", "ebpf/", "fuzz/"] {
+        let (workspace, lock) = (root().join(directory), &format!("{directory}Cargo.lock"));
         let packages = metadata(&workspace, true)?.packages;
         findings.extend(licences::findings(lock, &packages));
         findings.extend(dependencies::findings(root(), &packages, &files));
@@ -78,9 +79,16 @@ fn commands() -> Vec<(&'static str, Command)> {
     format.args(["fmt", "--all", "--check"]);
     let mut format_ebpf = cargo();
     format_ebpf.args(["fmt", "--check", "--manifest-path", "ebpf/Cargo.toml"]);
+    let mut format_fuzz = cargo();
+    format_fuzz.args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]);
     let mut clippy = cargo();
     clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
-    let mut commands = vec![("format", format), ("format of ebpf/", format_ebpf), ("clippy", clippy)];
+    let mut commands = vec![
+        ("format", format),
+        ("format of ebpf/", format_ebpf),
+        ("format of fuzz/", format_fuzz),
+        ("clippy", clippy),
+    ];
     match rust_src() {
         Ok(_) => commands.push(("clippy of ebpf/", clippy_ebpf())),
         Err(why) => eprintln!("clippy of ebpf/ is left out: {why:#}"),

@@ -7,6 +7,7 @@ mod build_ebpf;
 mod cluster;
 mod demo;
 mod deploy;
+mod fuzz;
 mod lint;
 mod process;
 mod setup;
@@ -28,6 +29,7 @@ enum Verb {
     Demo(demo::Options),
     Cluster(cluster::Options),
     Deploy(deploy::Options),
+    Fuzz(fuzz::Options),
     Lint(lint::Options),
     Test(test::Options),
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Cluster(options) => cluster::run(&options),
         Verb::Deploy(options) => deploy::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Test(options) => test::run(&options),
     };

@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask build-ebpf`
     Ebpf,
+    /// `cargo xtask fuzz`
+    Fuzz,
     /// `cargo xtask cluster`
     Node,
 }
@@ -49,5 +51,6 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     match purpose {
         Purpose::Demo | Purpose::Test | Purpose::Node => envoy::install(),
         Purpose::Ebpf => ebpf::install(),
+        Purpose::Fuzz => Ok(()),
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     cgroup::{
         identity::{IdentityError, identify},
         kubepods::Kubepods,
-        pods::PodCgroup,
+        pods::{ContainerCgroup, PodCgroup},
         watch::{CgroupEvent, PodWatch, WatchError},
     },
     gate::Summary,
@@ -201,15 +201,9 @@ impl Agent {
     /// Finds out which container it is; `None`: not yet.
     fn tell_apart(&mut self, pod: &PodCgroup, container: CgroupId) -> Option<ContainerClass> {
         let there = pod.containers().ok()?.into_iter().find(|there| there.id == container);
-        let name = match there.map(|there| identify(&there.path, pod.uid)) {
-            Some(Ok(identity)) => Some(identity.name),
-            Some(Err(IdentityError::NotYet { .. })) => return None,
-            Some(Err(IdentityError::Pause { .. })) | None => None,
-            Some(Err(error)) => {
-                let pod = self.name(pod.id);
-                tracing::warn!(pod, error = error_chain(&error), "a container is not held: nobody can say which it is");
-                None
-            }
+        let name = match &there {
+            Some(there) => self.identify(pod, there)?,
+            None => None,
         };
         let class = name.as_ref().and_then(|name| self.roster.class_of(pod.id, name)).unwrap_or(ContainerClass::Exempt);
         self.app.classify(container, class);
@@ -219,12 +213,37 @@ impl Agent {
         Some(class)
     }
 
+    /// A container's name: by its mounts, or where those do not tell, by what the kubelet says. `None`: not yet;
+    /// `Some(None)`: it has none, it is the sandbox.
+    fn identify(&self, pod: &PodCgroup, container: &ContainerCgroup) -> Option<Option<String>> {
+        match identify(&container.path, pod.uid) {
+            Ok(identity) => Some(Some(identity.name)),
+            Err(IdentityError::Pause { .. }) => Some(None),
+            Err(IdentityError::NotYet { .. }) => None,
+            Err(error) => {
+                let id = container.container.as_deref().unwrap_or_default();
+                let name = self.roster.name_by_status(pod.id, id).map(str::to_owned);
+                let pod = self.name(pod.id);
+                tracing::debug!(
+                    pod,
+                    error = error_chain(&error),
+                    by_status = name,
+                    "its mounts do not tell a container"
+                );
+                name.map(Some)
+            }
+        }
+    }
+
     /// Those whose container could not be told apart a moment ago.
     fn look_again(&mut self) {
         let now = clock::now();
         while let Some(record) = self.waiting.due(now) {
             if now.since(record.first_drop) < u64::try_from(GRACE.as_nanos()).unwrap_or(u64::MAX) {
                 self.classify(record);
+            } else {
+                let pod = self.name(record.header.gate);
+                tracing::warn!(pod, "a connection is not held: nobody can say which container's it is");
             }
         }
     }

@@ -15,7 +15,7 @@ use std::{
 use conngate_common::{gate::ContainerClass, id::CgroupId};
 
 use crate::{
-    cgroup::pods::PodCgroup,
+    cgroup::{identity::identify_by_status, pods::PodCgroup},
     pods::{
         annotations::{Ask, PodAsk, ask, unknown_keys},
         bad::BadAnnotations,
@@ -196,6 +196,13 @@ impl Roster {
         }
     }
 
+    /// The name of the container with this id, by the last word of the pod: it comes seconds after the container.
+    #[must_use]
+    pub fn name_by_status(&self, gate: CgroupId, id: &str) -> Option<&str> {
+        let containers = &self.pod(gate)?.containers;
+        identify_by_status(id, containers.iter().filter_map(|one| Some((one.id.as_deref()?, one.name.as_str()))))
+    }
+
     /// Remembers which container a cgroup is.
     pub fn identified(&mut self, gate: CgroupId, container: CgroupId, name: String, class: ContainerClass) {
         let member = self.gates.get(&gate).and_then(|uid| self.members.get_mut(uid));
@@ -286,3 +293,7 @@ impl Roster {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
     let mut pod = pod("shop", "web");
     pod.annotations =
         annotations.iter().map(|(key, value)| (format!("conngate.io/{key}"), (*value).to_owned())).collect();
-    pod.containers.insert(0, Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false });
+    pod.containers.insert(0, Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false, id: None });
     pod
 }
 

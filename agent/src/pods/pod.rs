@@ -75,6 +75,8 @@ pub struct Container {
     pub kind: ContainerKind,
     /// Whether the last status seen calls it ready; statuses come late (by seconds).
     pub ready: bool,
+    /// Its id in the last status seen, as `containerd://<id>`.
+    pub id: Option<String>,
 }
 
 /// What a container is for.
@@ -203,13 +205,14 @@ fn containers(path: &str, spec: &k8s::PodSpec, status: Option<&k8s::PodStatus>) 
     let statuses = status.map(|status| {
         [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses]
     });
-    let ready: BTreeMap<_, _> =
-        statuses.into_iter().flatten().flatten().flatten().map(|one| (one.name.as_str(), one.ready)).collect();
+    let statuses: BTreeMap<_, _> =
+        statuses.into_iter().flatten().flatten().flatten().map(|one| (one.name.as_str(), one)).collect();
     all.into_iter()
         .map(|(name, kind)| {
             bounded(path, "a container's name", name.len(), MAX_NAME)?;
-            let ready = ready.get(name.as_str()).copied().unwrap_or_default();
-            Ok(Container { name: name.clone(), kind, ready })
+            let status = statuses.get(name.as_str());
+            let id = status.and_then(|status| status.container_id.clone()).filter(|id| id.len() <= MAX_NAME);
+            Ok(Container { name: name.clone(), kind, ready: status.is_some_and(|status| status.ready), id })
         })
         .collect()
 }

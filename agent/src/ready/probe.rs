@@ -14,7 +14,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, TcpStream},
+};
 
 use super::url::ReadyUrl;
 use crate::netns::{Netns, NetnsError, NetnsWorker};
@@ -109,7 +112,17 @@ async fn connect(worker: &NetnsWorker, netns: &Netns, url: &ReadyUrl) -> Result<
     Err(failed)
 }
 
-async fn exchange(stream: TcpStream, url: &ReadyUrl) -> Result<Answer, ProbeError> {
+/// Asks `url` over an established connection, without a deadline; what is read is bounded.
+///
+/// # Errors
+/// When what comes back is no HTTP, too large, or ends early.
+///
+/// # Panics
+/// Never: a parsed URL makes a request.
+pub async fn exchange<S>(stream: S, url: &ReadyUrl) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let request = Request::get(url.path().clone())
         .header(HOST, url.authority())
         .header(CONNECTION, "close")

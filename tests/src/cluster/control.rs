@@ -1,13 +1,13 @@
-//! Faults of a cluster: components that are stopped, or that do not answer.
+//! Components that are started and stopped, that answer and that do not.
 //!
-//! Knows nothing of what a fault does.
+//! Knows nothing of what a fault does. Nobody starts a component again that ends by itself.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Result, ensure};
 
 use super::{components, lifetime::Cluster};
-use crate::lab::wait_until;
+use crate::lab::{http, wait_until};
 
 /// How long a component may take to leave by itself: the API server drains for a minute, which no test waits for.
 const GRACE: Duration = Duration::from_secs(1);
@@ -15,9 +15,38 @@ const GRACE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Cluster {
-    /// Starts the component `name`, one of [`super::NAMES`].
+    /// Starts the component `name`, one of [`super::NAMES`], and waits until it answers.
     pub fn start_component(&self, name: &str) -> Result<()> {
+        self.launch(name)?;
+        self.wait_for(name)
+    }
+
+    /// Starts the component `name`.
+    pub(super) fn launch(&self, name: &str) -> Result<()> {
         self.inside().leave(&components::command(name)?, &self.log(name))
+    }
+
+    /// Waits until the component `name` answers.
+    pub(super) fn wait_for(&self, name: &str) -> Result<()> {
+        self.wait(&format!("{name} answers"), || self.answers(name).ok()?.then_some(()))
+    }
+
+    /// Whether the component `name` answers, by what it offers for that.
+    fn answers(&self, name: &str) -> Result<bool> {
+        let (port, path) = match name {
+            "etcd" => (2379, "/health"),
+            "kube-proxy" => (10256, "/healthz"),
+            "kubelet" => (10248, "/healthz"),
+            "coredns" => (8181, "/ready"),
+            "kube-apiserver" => return Ok(self.kubectl(&["get", "--raw", "/readyz"]).is_ok()),
+            "containerd" => {
+                let mut ctr = self.exec_in_node("ctr")?;
+                return Ok(ctr.arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success());
+            }
+            // They are asked nothing; what they do is waited for.
+            _ => return Ok(self.is_running(name)),
+        };
+        Ok(http::ask(&self.network()?, port, "GET", path)?.0 == 200)
     }
 
     /// Ends the component `name` and waits for its end. What it started goes on: containerd's shims, the pods.

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::cgroups;
+
 /// The checkout that this crate was built from.
 pub(super) fn checkout() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has a root")
@@ -77,5 +79,13 @@ impl Place {
         let mut hasher = DefaultHasher::new();
         self.0.hash(&mut hasher);
         format!("conngate-cluster-{:08x}", hasher.finish() >> 32)
+    }
+
+    /// What of a node here is left on the machine, or in use: its state, and its cgroups in every hierarchy.
+    pub fn remains(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = cgroups::directories(&self.cgroup())?;
+        paths.push(self.state());
+        paths.retain(|path| path.exists());
+        Ok(paths)
     }
 }

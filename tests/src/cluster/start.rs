@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of how a component is told what to do. Everything starts at once that can; what it needs is waited for.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -15,17 +15,15 @@ use super::{
     place::Place,
 };
 use crate::{
-    lab::{Namespace, http, tool, wait_until},
+    lab::{tool, wait_until},
     step::step,
 };
 
 /// For anything that is waited for, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The port at which kube-proxy says whether its rules are in place.
-const PROXY_HEALTH: u16 = 10256;
-/// The port at which CoreDNS says whether it knows the cluster (Corefile).
-const DNS_READY: u16 = 8181;
+/// The components that the others need, and that start while images are imported.
+const FIRST: [&str; 3] = ["etcd", "containerd", "kube-apiserver"];
 
 /// What a cluster has beyond Kubernetes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +60,8 @@ impl Cluster {
         }
         configuration::write(place)?;
         let cluster = step("start the node", || Self::empty(place, owned))?;
-        for component in ["etcd", "containerd", "kube-apiserver"] {
-            cluster.start_component(component)?;
+        for component in FIRST {
+            cluster.launch(component)?;
         }
         step("import images", || built.images.iter().try_for_each(|archive| cluster.import_image(archive)))?;
         step("start Kubernetes", || cluster.start_kubernetes())?;
@@ -76,11 +74,7 @@ impl Cluster {
 
     /// Imports a docker archive.
     pub fn import_image(&self, archive: &Path) -> Result<()> {
-        self.wait("containerd answers", || {
-            let mut ctr = self.exec_in_node("ctr").ok()?;
-            let status = ctr.arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-            status.success().then_some(())
-        })?;
+        self.wait_for("containerd")?;
         let mut ctr = self.exec_in_node("ctr")?;
         ctr.args(["--namespace=k8s.io", "image", "import"]).arg(archive);
         tool::feed(ctr, "").map(drop)
@@ -92,11 +86,9 @@ impl Cluster {
     }
 
     fn start_kubernetes(&self) -> Result<()> {
-        self.wait("the API server is ready", || self.kubectl(&["get", "--raw", "/readyz"]).ok())?;
-        for component in super::NAMES {
-            if !self.is_running(component) {
-                self.start_component(component)?;
-            }
+        self.wait_for("kube-apiserver")?;
+        for component in super::NAMES.into_iter().filter(|name| !FIRST.contains(name)) {
+            self.launch(component)?;
         }
         self.apply(&dns().to_string())?;
         self.wait("the node is ready", || {
@@ -106,9 +98,7 @@ impl Cluster {
         self.wait("there are service accounts", || {
             self.kubectl(&["get", "serviceaccount/default", "configmap/kube-root-ca.crt"]).ok()
         })?;
-        let network = self.network()?;
-        self.wait("services are reachable", || answers(&network, PROXY_HEALTH, "/healthz"))?;
-        self.wait("names are answered", || answers(&network, DNS_READY, "/ready"))
+        super::NAMES.into_iter().try_for_each(|component| self.wait_for(component))
     }
 
     /// Waits for `probe`, and says where to look when it is in vain.
@@ -122,10 +112,6 @@ impl Cluster {
 pub(super) fn has_condition(object: &Value, kind: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
-}
-
-fn answers(network: &Namespace, port: u16, path: &str) -> Option<()> {
-    http::ask(network, port, "GET", path).is_ok_and(|(status, _)| status == 200).then_some(())
 }
 
 /// The Service of the cluster's DNS. CoreDNS runs on the node, in no pod.

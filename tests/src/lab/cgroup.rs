@@ -126,6 +126,24 @@ pub(crate) fn below(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Where the cgroup hierarchies are mounted whole, those of version 1 and 2 alike.
+pub(crate) fn hierarchies() -> Result<Vec<PathBuf>> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    Ok(whole(&mountinfo))
+}
+
+/// `mountinfo` is as in proc_pid_mountinfo(5).
+fn whole(mountinfo: &str) -> Vec<PathBuf> {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (fields, filesystem) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, mount) = (fields.next()?, fields.next()?);
+        let is_cgroup = filesystem.starts_with("cgroup ") || filesystem.starts_with("cgroup2 ");
+        (is_cgroup && root == "/").then(|| PathBuf::from(mount))
+    });
+    mounts.collect()
+}
+
 /// The directory of this process's cgroup in the cgroup2 hierarchy.
 pub fn own() -> Result<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -156,6 +174,15 @@ mod tests {
         let mountinfo = format!("{V1}41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n");
         let membership = "4:memory:/elsewhere\n0::/user.slice/a\n";
         assert_eq!(locate(&mountinfo, membership), Some("/sys/fs/cgroup/unified/user.slice/a".into()));
+    }
+
+    #[test]
+    fn whole_hybrid_host_are_the_hierarchies_of_both_versions() {
+        let mountinfo = "30 1 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            32 30 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:3 - cgroup cgroup rw,cpu\n\
+            33 30 0:30 /a /elsewhere/part rw - cgroup cgroup rw,pids\n\
+            41 30 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(whole(mountinfo), ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"].map(PathBuf::from));
     }
 
     #[test]

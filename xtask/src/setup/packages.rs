@@ -29,6 +29,9 @@ const LABORATORY: &[Needed] = &[
     Needed { program: "pip3", package: "python3-pip" },
 ];
 
+/// libFuzzer is built from its sources, by a C++ compiler.
+const FUZZ: &[Needed] = &[Needed { program: "c++", package: "g++" }];
+
 /// bpf-linker is built from its crate, and links zlib and zstd through a C compiler.
 const EBPF: &[Needed] = &[Needed { program: "cc", package: "gcc" }];
 
@@ -51,6 +54,7 @@ pub(crate) fn needed(purpose: Purpose) -> &'static [Needed] {
     match purpose {
         Purpose::Demo | Purpose::Test => LABORATORY,
         Purpose::Ebpf => EBPF,
+        Purpose::Fuzz => FUZZ,
         Purpose::Node => NODE,
     }
 }

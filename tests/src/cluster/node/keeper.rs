@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +20,10 @@ use nix::{
 };
 
 use super::super::{cgroups, place::Place};
+use crate::lab::wait_until;
+
+/// How long a dying process may keep its files.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the init and then the keeper say, once, on stdout.
 pub const READY: &str = "ready\n";
@@ -38,16 +43,15 @@ pub fn run(place: &Place, owned: bool) -> Result<()> {
     outcome
 }
 
-/// Removes what a node at `place` left: its cgroups and its state. The node is dead.
+/// Removes what a node at `place` left: its cgroups and its state. The node is dead, or dying.
 pub fn sweep(place: &Place) -> Result<()> {
     cgroups::remove(&place.cgroup())?;
     let state = place.state();
-    match fs::remove_dir_all(&state) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", state.display()))
-        }
-        _ => Ok(()),
-    }
+    // A process that is still dying may be writing.
+    wait_until(PATIENCE, &format!("{} is removed", state.display()), || {
+        let removed = fs::remove_dir_all(&state);
+        (removed.is_ok() || !state.exists()).then_some(())
+    })
 }
 
 fn lock(place: &Place) -> Result<Flock<File>> {

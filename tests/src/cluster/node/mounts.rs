@@ -14,8 +14,12 @@ use nix::mount::{MsFlags, mount};
 use super::super::place::Place;
 use crate::lab::Namespace;
 
-/// Bound from the state directory, not part of the overlay: snapshots and volumes want a real file system below them.
-const DATA: [&str; 3] = ["/var/lib/containerd", "/var/lib/kubelet", "/var/log"];
+/// Bound from the state directory, not part of the overlay: what pods mount should come from a file system like any
+/// node's.
+const DATA: [&str; 2] = ["/var/lib/kubelet", "/var/log"];
+
+/// In memory, about a gigabyte with a mesh: its thousands of files need not be removed from a disk one by one.
+const IMAGES: &str = "/var/lib/containerd";
 
 /// Where the network namespace outside of the node has its name, inside the node.
 pub const OUTSIDE: &str = "/run/netns/outside";
@@ -33,7 +37,10 @@ pub(super) fn make(place: &Place) -> Result<()> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path} inside the node"))?;
         bind(&source, Path::new(path))?;
     }
-    new("tmpfs", "/run", Some("mode=755"))?;
+    fs::create_dir_all(IMAGES)?;
+    for path in [IMAGES, "/run"] {
+        new("tmpfs", path, Some("mode=755"))?;
+    }
     new("proc", "/proc", None)?;
     new("bpf", "/sys/fs/bpf", None)?;
     // What a pod mounts with Bidirectional propagation has to arrive in the others.

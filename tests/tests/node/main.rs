@@ -1,0 +1,62 @@
+//! The node tests: one real Kubernetes node with a real Istio, that all of them share; and the proof that nothing of it
+//! is left behind, however it ends. Root and Go are needed; without root they say so loudly, and under CI they fail.
+//!
+//! A harness of its own, because the cluster has to end after the last test, and libtest has no such moment.
+
+mod exit;
+mod fault;
+mod install;
+mod pods;
+mod shared;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use conngate_tests::lab;
+use libtest_mimic::{Arguments, Trial};
+
+/// The trials of functions, each named as it is called here.
+macro_rules! trials {
+    ($($module:ident::$test:ident,)+) => {
+        vec![$(trial(concat!(stringify!($module), "::", stringify!($test)), $module::$test)),+]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let trials = trials![
+        exit::node_of_a_killed_owner_is_gone,
+        exit::node_of_a_killed_keeper_is_removed_by_the_next_down,
+        exit::unfinished_node_is_removed_by_down,
+        exit::node_in_use_is_not_started_twice,
+        world::node_has_its_own_name_network_and_files,
+        world::outside_of_the_node_is_the_upstream,
+        world::component_stopped_and_started_serves_again,
+        pods::plain_pod_reaches_services_names_and_the_world,
+        pods::conngate_image_runs_on_nothing_but_itself,
+        pods::injected_pod_with_a_native_sidecar_becomes_ready_without_a_restart,
+        fault::application_that_connects_at_once_is_refused_and_restarts,
+        fault::proxy_of_a_paused_istiod_is_not_ready_until_it_is_resumed,
+    ];
+    if arguments.list {
+        println!("{} tests, 0 benchmarks", trials.len());
+        libtest_mimic::run(&arguments, trials).exit();
+    }
+    // One machine of two cores under one cluster: side by side, tests would mostly slow each other down.
+    arguments.test_threads.get_or_insert(1);
+    let mut failed = false;
+    let outcome = lab::run(|| {
+        failed = libtest_mimic::run(&arguments, trials).has_failed();
+        shared::end()
+    });
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+    }
+    if failed || outcome.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The test `test`, reported as `name`.
+fn trial(name: &str, test: fn() -> Result<()>) -> Trial {
+    Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
+}
