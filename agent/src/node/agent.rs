@@ -3,7 +3,7 @@
 //! Knows nothing of how things are started.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -78,6 +78,8 @@ pub(super) struct Agent {
     /// How the sources are: why they are down, if they are.
     sources_say: BTreeMap<SourceName, Option<String>>,
     waiting: Waiting,
+    /// Closed gates with connections that were held.
+    holding: HashSet<CgroupId>,
     /// Gates that an earlier agent left, until their pod is known.
     inherited: HashMap<CgroupId, GateEntry>,
     started: Instant,
@@ -106,6 +108,7 @@ impl Agent {
             conditions,
             sources_say: BTreeMap::new(),
             waiting,
+            holding: HashSet::new(),
             inherited,
             started,
             sweep,
@@ -144,6 +147,7 @@ impl Agent {
                 let (pod, reason) = (self.name(record.header.gate), record.reason);
                 let reason = Reason::try_from(reason).unwrap_or(Reason::Invalid);
                 tracing::debug!(pod, %reason, socket = record.header.socket.0, "connection held");
+                self.held(record.header.gate);
             }
             Notice::Ended(record, outcome) => {
                 let pod = self.name(record.header.gate);
@@ -154,10 +158,33 @@ impl Agent {
         Ok(())
     }
 
-    fn opened(&self, gate: CgroupId, summary: &Summary) {
+    /// The first connection of a closed gate is held.
+    fn held(&mut self, gate: CgroupId) {
+        if self.holding.insert(gate)
+            && let Some(pod) = self.roster.pod(gate)
+        {
+            let note = "Connections that the mesh captures are held until its proxy is ready";
+            self.recorder.record(pod, Happening::ConnectionsHeld, note);
+        }
+    }
+
+    fn opened(&mut self, gate: CgroupId, summary: &Summary) {
         let (pod, seconds) = (self.name(gate), summary.longest.as_secs_f64());
         let Summary { reason, held, waiting, .. } = summary;
         tracing::info!(pod, %reason, held, waiting, seconds, "gate opened");
+        self.holding.remove(&gate);
+        if *held == 0 {
+            return;
+        }
+        let Some(pod) = self.roster.pod(gate) else { return };
+        if *reason == Reason::Timeout {
+            let note =
+                format!("The proxy was not ready after {seconds:.1} s; connections held: {held}, waiting: {waiting}");
+            self.recorder.record(pod, Happening::GateTimedOut, &note);
+        } else {
+            let note = format!("Connections held: {held}, the longest for {seconds:.1} s; opened: {reason}");
+            self.recorder.record(pod, Happening::GateOpened, &note);
+        }
     }
 
     /// A connection is held of which the kernel does not know whose it is.
@@ -306,6 +333,7 @@ impl Agent {
                 }
                 Act::Retire(gate) => {
                     self.inherited.remove(&gate);
+                    self.holding.remove(&gate);
                     self.app.retire(gate);
                 }
                 Act::Vouch { gate, ready } => self.app.vouch(gate, ready),
