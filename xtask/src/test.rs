@@ -1,4 +1,4 @@
-//! `cargo xtask test [host|kernel]`: the tiers of tests, and what came of them.
+//! `cargo xtask test [host|kernel|node]`: the tiers of tests, and what came of them.
 //!
 //! Knows nothing of single tests. A tier that cannot run here says why, and under CI that is a failure.
 
@@ -24,10 +24,10 @@ use crate::{
 };
 use tally::{Outcome, Tally};
 
-/// Run the tests: on the host, and (as root) against the kernel
+/// Run the tests: on the host, and (as root) against the kernel and on a real Kubernetes node
 #[derive(Args)]
 pub(crate) struct Options {
-    /// One tier; both when absent
+    /// One tier; all when absent
     #[arg(value_enum)]
     tier: Option<Tier>,
 }
@@ -39,17 +39,29 @@ enum Tier {
     Host,
     /// Real programs, sockets, redirects and Envoy: root
     Kernel,
+    /// A real Kubernetes node with a real Istio: root, and Go to build them
+    Node,
 }
 
 /// The packages of the host tier.
 const HOST: [&str; 6] = ["--package", "conngate", "--package", "conngate-common", "--package", "xtask"];
-/// The runs of the kernel tier: packages, and what their test runners are told. The agent's own tests that need root are
-/// marked `#[ignore]`.
-const KERNEL: [(&str, &[&str]); 2] = [("conngate", &["--ignored"]), ("conngate-tests", &[])];
+/// One `cargo test`: what is run, and what its test runners are told.
+struct Run {
+    targets: &'static [&'static str],
+    arguments: &'static [&'static str],
+}
+
+/// The runs of the kernel tier. The agent's own tests that need root are marked `#[ignore]`.
+const KERNEL: &[Run] = &[
+    Run { targets: &["--package", "conngate"], arguments: &["--ignored"] },
+    Run { targets: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], arguments: &[] },
+];
+/// The runs of the node tier. Its runner decides how many tests run at once.
+const NODE: &[Run] = &[Run { targets: &["--package", "conngate-tests", "--test", "node"], arguments: &[] }];
 
 /// The verb.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let tiers = options.tier.map_or(vec![Tier::Host, Tier::Kernel], |tier| vec![tier]);
+    let tiers = options.tier.map_or(Tier::value_variants().to_vec(), |tier| vec![tier]);
     let mut total = Tally::default();
     let mut lines = Vec::new();
     let mut failed = false;
@@ -74,6 +86,7 @@ impl Tier {
         match self {
             Self::Host => "host",
             Self::Kernel => "kernel",
+            Self::Node => "node",
         }
     }
 }
@@ -85,28 +98,32 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
             // What is ignored here is the kernel tier's, and counted there.
             Ok((outcome, Tally { skipped: 0, ..tally }))
         }
-        Tier::Kernel if !is_root() => skip_kernel("needs root"),
+        Tier::Kernel if !is_root() => skip(KERNEL),
+        Tier::Node if !is_root() => skip(NODE),
         Tier::Kernel => {
             prepare(Purpose::Test)?;
             step("build conngate", || run_command(cargo().args(["build", "--package", "conngate"])))?;
-            step("kernel tests", || {
-                let threads = kernel_threads().to_string();
-                let runs = KERNEL.map(|(package, arguments)| {
-                    let mut test = cargo();
-                    test.args(["test", "--no-fail-fast", "--package", package, "--", "--test-threads", &threads]);
-                    stream(test.args(arguments))
-                });
-                let mut total = Tally::default();
-                let mut passed = true;
-                for run in runs {
-                    let (outcome, tally) = run?;
-                    passed &= outcome == Outcome::Passed;
-                    total += tally;
-                }
-                Ok((if passed { Outcome::Passed } else { Outcome::Failed }, total))
-            })
+            step("kernel tests", || stream_all(KERNEL, &["--test-threads", &kernel_threads().to_string()]))
+        }
+        Tier::Node => {
+            prepare(Purpose::Node)?;
+            step("node tests", || stream_all(NODE, &[]))
         }
     }
+}
+
+/// Runs all of `runs`, each runner told `arguments` too.
+fn stream_all(runs: &[Run], arguments: &[&str]) -> Result<(Outcome, Tally)> {
+    let mut total = Tally::default();
+    let mut passed = true;
+    for run in runs {
+        let mut test = cargo();
+        test.args(["test", "--no-fail-fast"]).args(run.targets).arg("--").args(run.arguments).args(arguments);
+        let (outcome, tally) = stream(&mut test)?;
+        passed &= outcome == Outcome::Passed;
+        total += tally;
+    }
+    Ok((if passed { Outcome::Passed } else { Outcome::Failed }, total))
 }
 
 /// Kernel tests mostly wait, but each has an Envoy, and thousands of connections in one starve the timers of another.
@@ -114,15 +131,15 @@ fn kernel_threads() -> usize {
     thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4)
 }
 
-/// Counts what is not run, from the test runners' own lists.
-fn skip_kernel(why: &str) -> Result<(Outcome, Tally)> {
+/// Counts what is not run for want of root, from the test runners' own lists.
+fn skip(runs: &[Run]) -> Result<(Outcome, Tally)> {
     let mut skipped = 0;
-    for (package, arguments) in KERNEL {
+    for run in runs {
         let mut list = cargo();
-        let lists = output(list.args(["test", "--quiet", "--package", package, "--", "--list"]).args(arguments))?;
-        skipped += lists.lines().filter_map(tally::listed).sum::<usize>();
+        list.args(["test", "--quiet"]).args(run.targets).args(["--", "--list"]).args(run.arguments);
+        skipped += output(&mut list)?.lines().filter_map(tally::listed).sum::<usize>();
     }
-    Ok((Outcome::Skipped(why.to_owned()), Tally { skipped, ..Tally::default() }))
+    Ok((Outcome::Skipped("needs root".to_owned()), Tally { skipped, ..Tally::default() }))
 }
 
 /// Runs `test`, passes its output on and adds up its result lines.

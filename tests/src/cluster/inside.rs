@@ -55,7 +55,7 @@ impl Inside {
 
     /// The processes inside that run `program`, by the pids that they have there.
     pub(super) fn processes(self, program: &str) -> Vec<i32> {
-        let proc = PathBuf::from(format!("/proc/{}/root/proc", self.0));
+        let proc = self.file("/proc");
         let Ok(entries) = fs::read_dir(&proc) else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
         pids.filter(|pid: &i32| {

@@ -26,12 +26,11 @@ mod start;
 
 pub use self::{
     build::{
-        Binaries, Parts, build,
+        Binaries, Options, build,
         images::{APP, CONNGATE, PAUSE},
     },
     components::NAMES,
     lifetime::{Cluster, State},
     node::{init::NODE, network::NODE_V4},
     place::Place,
-    start::Options,
 };

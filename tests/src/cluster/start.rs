@@ -2,13 +2,18 @@
 //!
 //! Knows nothing of how a component is told what to do. Everything starts at once that can; what it needs is waited for.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use super::{
-    build::{self, Parts},
+    build::{self, Binaries, Options},
     configuration::{self, DNS_SERVICE},
     lifetime::{Cluster, State},
     node::{init::NODE, network::NODE_V4},
@@ -25,15 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The components that the others need, and that start while images are imported.
 const FIRST: [&str; 3] = ["etcd", "containerd", "kube-apiserver"];
 
-/// What a cluster has beyond Kubernetes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Istio.
-    pub mesh: bool,
-    /// The image of conngate.
-    pub conngate: bool,
-}
-
 impl Cluster {
     /// Builds and starts a cluster that ends with the value, or with this process.
     pub fn start(options: Options) -> Result<Self> {
@@ -42,34 +38,40 @@ impl Cluster {
 
     /// Builds and starts a cluster that stays, until [`Cluster::down`]. Nothing of it stays where that fails.
     pub fn up(options: Options) -> Result<Self> {
-        let place = Place::up()?;
-        Self::start_at(&place, options, false)
-            .or_else(|error| Self::down(&place).context("nor could it be removed").and(Err(error)))
+        Self::start_at(&Place::up()?, options, false)
     }
 
     fn start_at(place: &Place, options: Options, owned: bool) -> Result<Self> {
-        let built = build::build(Parts { mesh: options.mesh, conngate: options.conngate })?;
-        if Self::state(place)? != State::Down {
-            bail!("a cluster runs in {}", place.directory().display());
-        }
+        let built = build::build(options)?;
+        let _starting = starting(place)?;
+        ensure!(!matches!(Self::state(place)?, State::Up { .. }), "a cluster runs in {}", place.directory().display());
         Self::down(place)?;
         let logs = place.log("node");
         fs::create_dir_all(logs.parent().context("a log is in a directory")?)?;
         for component in super::NAMES {
-            fs::File::create(place.log(component))?;
+            File::create(place.log(component))?;
         }
         configuration::write(place)?;
         let cluster = step("start the node", || Self::empty(place, owned))?;
+        match cluster.fill(&built, options) {
+            Ok(()) => Ok(cluster),
+            // One that is owned ends with the value.
+            Err(error) if owned => Err(error),
+            Err(error) => Self::down(place).context("nor could it be removed").and(Err(error)),
+        }
+    }
+
+    /// Starts everything on an empty node.
+    fn fill(&self, built: &Binaries, options: Options) -> Result<()> {
         for component in FIRST {
-            cluster.launch(component)?;
+            self.launch(component)?;
         }
-        step("import images", || built.images.iter().try_for_each(|archive| cluster.import_image(archive)))?;
-        step("start Kubernetes", || cluster.start_kubernetes())?;
+        step("import images", || built.images.iter().try_for_each(|archive| self.import_image(archive)))?;
+        step("start Kubernetes", || self.start_kubernetes())?;
         if options.mesh {
-            step("start Istio", || cluster.start_mesh())?;
+            step("start Istio", || self.start_mesh())?;
         }
-        cluster.finish(options.mesh)?;
-        Ok(cluster)
+        self.finish(options.mesh)
     }
 
     /// Imports a docker archive.
@@ -106,6 +108,14 @@ impl Cluster {
         let logs = self.log("node");
         wait_until(PATIENCE, what, probe).with_context(|| format!("see the logs beside {}", logs.display()))
     }
+}
+
+/// Held by who starts a cluster at `place`: so an unfinished one that another finds is one whose start was broken off.
+fn starting(place: &Place) -> Result<Flock<File>> {
+    fs::create_dir_all(place.directory())?;
+    let path = place.directory().join("starting");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("cannot wait for another start")
 }
 
 /// Whether the object's condition `kind` is true.

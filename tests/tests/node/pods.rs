@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use conngate_tests::{
     cluster::{
         CONNGATE, Cluster,
@@ -53,7 +53,7 @@ impl<'a> Namespace<'a> {
             last = self.cluster.json(&["--namespace", self.name, "get", "pod", name]).ok()?;
             wanted(&last).then_some(())
         });
-        ensure!(found.is_ok(), "{:#}; its status: {:#}", found.unwrap_err(), last["status"]);
+        found.with_context(|| format!("its status: {:#}", last["status"]))?;
         Ok(last)
     }
 
@@ -77,6 +77,11 @@ pub(crate) fn is_ready(pod: &Value) -> bool {
     conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
+/// Whether `pod` will do nothing more.
+fn has_ended(pod: &Value) -> bool {
+    pod["status"]["phase"] == "Succeeded" || pod["status"]["phase"] == "Failed"
+}
+
 /// The status of the container `name` of `pod`, sidecars among the init containers included; null if there is none.
 pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
     let lists = ["containerStatuses", "initContainerStatuses"].map(|list| pod["status"][list].as_array());
@@ -91,7 +96,7 @@ pub(crate) fn plain_pod_reaches_services_names_and_the_world() -> Result<()> {
         conngate-test-client connect 203.0.113.10:5432";
     let pod = namespace.pod("app").container(Container::script("app", script)).spec("restartPolicy", "Never");
     namespace.create(pod)?;
-    let pod = namespace.wait("app", "ends", |pod| container(pod, "app")["state"]["terminated"].is_object())?;
+    let pod = namespace.wait("app", "ends", has_ended)?;
     let said = namespace.log("app", "app", false)?;
     assert_eq!(pod["status"]["phase"], "Succeeded", "{said}");
     assert!(said.starts_with("198.51.100.10:80\n"), "{said}");
@@ -105,8 +110,7 @@ pub(crate) fn conngate_image_runs_on_nothing_but_itself() -> Result<()> {
     let namespace = Namespace::new(&cluster, "image", false)?;
     let container_ = Container::new("conngate", &["/conngate", "--version"]).image(CONNGATE);
     namespace.create(namespace.pod("conngate").container(container_).spec("restartPolicy", "Never"))?;
-    let ended = |pod: &Value| container(pod, "conngate")["state"]["terminated"].is_object();
-    let pod = namespace.wait("conngate", "ends", ended)?;
+    let pod = namespace.wait("conngate", "ends", has_ended)?;
     assert_eq!(pod["status"]["phase"], "Succeeded", "{:#}", pod["status"]);
     let version = format!("conngate {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(namespace.log("conngate", "conngate", false)?.trim(), version);

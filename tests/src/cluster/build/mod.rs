@@ -49,9 +49,9 @@ const ISTIO: Programs = Programs {
 /// The module of everything that is not Kubernetes itself.
 const ADDONS: &str = "addons";
 
-/// What may be left out.
+/// What a cluster has beyond Kubernetes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct Options {
     /// Istio: its programs and its images.
     pub mesh: bool,
     /// The image of conngate.
@@ -65,17 +65,17 @@ pub struct Binaries {
     pub images: Vec<PathBuf>,
 }
 
-/// Builds a node, and `parts`. Quick when nothing has changed.
-pub fn build(parts: Parts) -> Result<Binaries> {
+/// Builds a node, and what `options` ask for. Quick when nothing has changed.
+pub fn build(options: Options) -> Result<Binaries> {
     KUBERNETES.build()?;
     DNS.build()?;
     let (userland, digest) = userland::build()?;
     let mut images = vec![images::app(&userland, &digest)?];
-    if parts.mesh {
+    if options.mesh {
         let programs = ISTIO.build()?;
         images.push(images::mesh(&userland, &digest.digest(&programs))?);
     }
-    if parts.conngate {
+    if options.conngate {
         images.push(images::conngate()?);
     }
     Ok(Binaries { images })

@@ -1,7 +1,7 @@
 //! The docker archive: manifest.json, and for each image its configuration and its layers.
 //!
-//! Shapes: Docker image specification 1.2, "combined image JSON + filesystem changeset format". A layer that several
-//! images share is in the archive once.
+//! Shapes: Docker image specification 1.2, "combined image JSON + filesystem changeset format". What several images share
+//! is in the archive once.
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
@@ -24,14 +24,18 @@ pub fn write(images: &[Image], path: &Path) -> Result<()> {
             .with_context(|| format!("cannot add the layer {}", layer.tar.display()))?;
     }
     let mut manifest = Vec::new();
+    let mut configs = BTreeMap::new();
     for image in images {
         let config = config(image).to_string();
         let name = format!("{:x}.json", Sha256::digest(&config));
-        append(&mut archive, &name, &config)?;
+        configs.insert(name.clone(), config);
         let layers: Vec<_> = image.layers.iter().map(member).collect();
         manifest.push(json!({ "Config": name, "RepoTags": [image.reference], "Layers": layers }));
     }
-    append(&mut archive, "manifest.json", &Value::from(manifest).to_string())?;
+    configs.insert("manifest.json".to_owned(), Value::from(manifest).to_string());
+    for (name, content) in configs {
+        append(&mut archive, &name, &content)?;
+    }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
 }
 

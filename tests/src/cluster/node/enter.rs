@@ -95,18 +95,18 @@ fn join(init: Pid) -> Result<()> {
 fn wait(child: &Child) -> Result<i32> {
     let pid = Pid::from_raw(child.id().cast_signed());
     loop {
-        match SigSet::all().wait()? {
-            Signal::SIGCHLD => {
-                let status = waitpid(pid, Some(WaitPidFlag::WNOHANG))?;
-                if let WaitStatus::Exited(_, code) = status {
-                    return Ok(code);
-                }
-                if let WaitStatus::Signaled(_, signal, _) = status {
-                    return Ok(128 + signal as i32);
-                }
-            }
+        let signal = SigSet::all().wait()?;
+        if signal != Signal::SIGCHLD {
             // It may have ended this very moment.
-            signal => drop(kill(pid, signal)),
+            let _ = kill(pid, signal);
+            continue;
+        }
+        let status = waitpid(pid, Some(WaitPidFlag::WNOHANG))?;
+        if let WaitStatus::Exited(_, code) = status {
+            return Ok(code);
+        }
+        if let WaitStatus::Signaled(_, signal, _) = status {
+            return Ok(128 + signal as i32);
         }
     }
 }
