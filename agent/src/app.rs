@@ -10,7 +10,12 @@
 mod enrolled;
 mod lot;
 
-use std::{collections::VecDeque, io, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use conngate_common::{
     ABI_VERSION,
@@ -76,6 +81,10 @@ pub struct App {
     batch: Vec<KernelRecord>,
     table: Table,
     enrolled: Enrolments,
+    /// The gates that are closed in the kernel, those that an earlier agent left included.
+    closed: HashSet<CgroupId>,
+    /// There are workloads of which nobody knows whether they ask for a gate.
+    undecided: bool,
     lot: Lot,
     worker: NetnsWorker,
     budget: Budget,
@@ -106,13 +115,15 @@ impl App {
     pub fn new(mut loaded: Loaded, ring: Ring, worker: NetnsWorker, node: Node) -> io::Result<Self> {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let features = loaded.features;
+        let closed = loaded.maps.gates().into_iter().filter(|(_, entry)| entry.state == GateState::Holding.code());
+        let closed: HashSet<_> = closed.map(|(gate, _)| gate).collect();
         let agent = AgentEntry {
             heartbeat: clock::now(),
             stale_after_ns: nanos(STALE_AFTER),
             grace_ns: nanos(GRACE),
             abi: ABI_VERSION,
             epoch: loaded.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
-            closed_gates: 0,
+            closed_gates: count(&closed, false),
             hz: features.hz,
             syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(features.hz) / 1_000_000_000)
                 .unwrap_or(0),
@@ -132,6 +143,8 @@ impl App {
             batch: Vec::new(),
             table: Table::new(),
             enrolled: Enrolments::default(),
+            closed,
+            undecided: false,
             lot: Lot::new(worker.clone()),
             worker,
             budget: Budget::new(node.probe_budget),
@@ -181,6 +194,14 @@ impl App {
         let slots = std::array::from_fn(|slot| parents.get(slot).copied().unwrap_or_default());
         if slots != self.agent.shared_parents {
             self.agent.shared_parents = slots;
+            self.beat();
+        }
+    }
+
+    /// Whether there are workloads of which nobody knows whether they ask for a gate: then sockets are prepared for a hold
+    /// as if a gate were closed.
+    pub fn set_undecided(&mut self, undecided: bool) {
+        if std::mem::replace(&mut self.undecided, undecided) != undecided {
             self.beat();
         }
     }
@@ -288,7 +309,8 @@ impl App {
             // The same socket connects again: its first copy goes before the second comes.
             self.carry_out();
         }
-        if record.reason == Reason::Unclassified.code() {
+        // An inherited gate's connections may be announced before anybody has told of its workload.
+        if record.reason == Reason::Unclassified.code() || self.enrolled.by_gate(record.header.gate).is_none() {
             self.notices.push_back(Notice::Unclassified(Box::new(record)));
         } else {
             self.admit(record);
@@ -340,12 +362,15 @@ impl App {
 
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        enrolled.is_closed = state == GateState::Holding;
         let entry = enrolled.entry(state, reason);
         if let Err(error) = self.loaded.maps.write_gate(gate, entry) {
             tracing::error!(gate = gate.0, %state, error = error_chain(&error), "the gate stays as it was");
         }
-        self.agent.closed_gates = self.enrolled.closed();
+        if state == GateState::Holding {
+            self.closed.insert(gate);
+        } else {
+            self.closed.remove(&gate);
+        }
         self.beat();
     }
 
@@ -354,11 +379,12 @@ impl App {
         if let Err(error) = self.loaded.maps.remove_gate(gate) {
             tracing::error!(gate = gate.0, error = error_chain(&error), "the gate stays in the kernel");
         }
-        self.agent.closed_gates = self.enrolled.closed();
+        self.closed.remove(&gate);
         self.beat();
     }
 
     fn beat(&mut self) {
+        self.agent.closed_gates = count(&self.closed, self.undecided);
         self.agent.heartbeat = clock::now();
         if let Err(error) = self.loaded.maps.write_agent(self.agent) {
             tracing::error!(error = error_chain(&error), "the kernel does not hear that the agent is alive");
@@ -406,6 +432,11 @@ impl App {
             }
         }
     }
+}
+
+/// How many gates are closed, or may yet be.
+fn count(closed: &HashSet<CgroupId>, undecided: bool) -> u32 {
+    u32::try_from(closed.len()).unwrap_or(u32::MAX).saturating_add(u32::from(undecided))
 }
 
 async fn ask(worker: &NetnsWorker, netns: &Netns, url: &ReadyUrl) -> Answer {

@@ -32,7 +32,6 @@ pub(super) struct Enrolled {
     home: Home,
     /// The workload's namespace, as the last held connection showed it.
     pub(super) netns: Option<Netns>,
-    pub(super) is_closed: bool,
 }
 
 impl Enrolled {
@@ -77,9 +76,8 @@ pub(super) struct Enrolments(HashMap<CgroupId, Enrolled>);
 
 impl Enrolments {
     pub(super) fn insert(&mut self, gate: CgroupId, spec: Option<GateSpec>, home: Home) {
-        let (is_closed, netns) =
-            self.0.remove(&gate).map_or((false, None), |enrolled| (enrolled.is_closed, enrolled.netns));
-        self.0.insert(gate, Enrolled { spec, home, netns, is_closed });
+        let netns = self.0.remove(&gate).and_then(|enrolled| enrolled.netns);
+        self.0.insert(gate, Enrolled { spec, home, netns });
     }
 
     pub(super) fn remove(&mut self, gate: CgroupId) {
@@ -99,9 +97,5 @@ impl Enrolments {
             enrolled.spec.is_some() && (own == netns || own == unknown || netns == unknown)
         };
         self.0.iter().filter(|(_, enrolled)| matches(enrolled)).map(|(gate, _)| *gate).collect()
-    }
-
-    pub(super) fn closed(&self) -> u32 {
-        u32::try_from(self.0.values().filter(|enrolled| enrolled.is_closed).count()).unwrap_or(u32::MAX)
     }
 }

@@ -8,8 +8,11 @@
 //! - What it leaves behind on SIGTERM works without it: programs, maps and gates stay pinned for the successor.
 
 mod agent;
+mod classify;
+mod inherit;
 pub mod roster;
 mod start;
+mod tell;
 mod waiting;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};

@@ -47,6 +47,8 @@ pub enum Act {
     Terminate(CgroupId),
     /// The pod's cgroup is gone.
     Retire(CgroupId),
+    /// The cgroup of a container that was told apart is gone.
+    ForgetContainer(CgroupId),
     /// What the kubelet says of the proxy's container.
     Vouch {
         /// Whose.
@@ -134,9 +136,10 @@ impl Roster {
         if member.cgroup.as_ref().is_none_or(|cgroup| cgroup.id != gate) {
             return Vec::new();
         }
-        *member = Member { pod: member.pod.take(), ..Member::default() };
+        let before = std::mem::take(member);
+        member.pod = before.pod;
         self.drop_if_empty(uid);
-        vec![Act::Retire(gate)]
+        before.containers.into_keys().map(Act::ForgetContainer).chain([Act::Retire(gate)]).collect()
     }
 
     /// A source tells of a pod, for the first time or anew.
@@ -181,6 +184,12 @@ impl Roster {
     pub fn is_gated(&self, gate: CgroupId) -> Option<bool> {
         let told = self.members.get(self.gates.get(&gate)?)?.told.as_ref()?;
         Some(matches!(told, Told::Gated(_)))
+    }
+
+    /// Whether some cgroup's pod is not known, so that nobody can say whether its connections are held.
+    #[must_use]
+    pub fn has_undecided(&self) -> bool {
+        self.members.values().any(|member| member.cgroup.is_some() && member.told.is_none())
     }
 
     /// What the container `name` of the pod is. A name that the last word of the pod does not have is a container that was

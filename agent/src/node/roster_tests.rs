@@ -46,6 +46,7 @@ fn words(acts: &[Act]) -> Vec<String> {
         Act::Enrol { gate, ready, .. } => format!("enrol {} ready={ready}", gate.0),
         Act::Decline(gate) => format!("decline {}", gate.0),
         Act::Terminate(gate) => format!("terminate {}", gate.0),
+        Act::ForgetContainer(container) => format!("forget {}", container.0),
         Act::Retire(gate) => format!("retire {}", gate.0),
         Act::Vouch { gate, ready } => format!("vouch {} {ready}", gate.0),
         Act::Reclassify(gate) => format!("reclassify {}", gate.0),
@@ -186,6 +187,25 @@ fn container_that_is_no_longer_there_is_forgotten() {
     assert!(roster.forget_containers(GATE, &[CONTAINER]).is_empty());
     assert_eq!(roster.forget_containers(GATE, &[]), [CONTAINER]);
     assert_eq!(roster.known(GATE, CONTAINER), None);
+}
+
+#[test]
+fn containers_of_a_pod_that_is_gone_are_forgotten_with_it() {
+    let pod = asking("hold");
+    let mut roster = joined(&pod);
+    roster.identified(GATE, CONTAINER, "app".to_owned(), ContainerClass::Gated);
+    assert_eq!(words(&roster.vanished(pod.uid, GATE)), ["forget 70", "retire 7"]);
+}
+
+#[test]
+fn pod_that_nobody_has_told_of_is_undecided() {
+    let pod = asking("off");
+    let mut roster = roster();
+    assert!(!roster.has_undecided());
+    roster.appeared(cgroup(&pod, GATE));
+    assert!(roster.has_undecided());
+    roster.seen(Arc::new(pod));
+    assert!(!roster.has_undecided());
 }
 
 #[test]

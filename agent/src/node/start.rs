@@ -104,18 +104,19 @@ async fn work(config: &Config, conditions: &Conditions) -> anyhow::Result<Infall
             (Ok(()), Ok(watch)) => {
                 conditions.met(Condition::Programs);
                 match agent.serve(kubepods.clone(), watch).await {
-                    Ok(Ended::RootGone) => "the kubepods cgroup is gone".to_owned(),
-                    Err(error) => error_chain(&error),
+                    Ok(Ended::RootGone) => None,
+                    Err(error) => Some((Condition::Cgroups, error_chain(&error))),
                 }
             }
-            (Err(error), _) => {
-                conditions.unmet_because(Condition::Programs, error_chain(&error));
-                error_chain(&error)
-            }
-            (_, Err(error)) => error_chain(&error),
+            (Err(error), _) => Some((Condition::Programs, error_chain(&error))),
+            (_, Err(error)) => Some((Condition::Cgroups, error_chain(&error))),
         };
-        conditions.unmet_because(Condition::Cgroups, failed);
-        turning(conditions, tokio::time::sleep(RETRY)).await;
+        if let Some((condition, why)) = failed {
+            conditions.unmet_because(condition, why);
+            turning(conditions, tokio::time::sleep(RETRY)).await;
+        } else {
+            conditions.unmet_because(Condition::Cgroups, "the kubepods cgroup is gone");
+        }
         kubepods = find(config, conditions).await;
         let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
         agent.app.set_pod_levels(levels);

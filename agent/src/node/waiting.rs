@@ -70,7 +70,8 @@ impl Waiting {
 
     /// Lets go of those that the kernel has let go of.
     pub(super) fn expire(&mut self, now: MonoTime, grace: Duration) {
-        let waits = |record: &ParkedRecord| now.since(record.first_drop) < nanos(grace);
+        // Not from its first drop: one that an earlier agent held is announced again, and is held for longer.
+        let waits = |record: &ParkedRecord| now.since(record.header.at) < nanos(grace);
         self.for_pod.retain(|_, records| {
             records.retain(waits);
             !records.is_empty()

@@ -70,7 +70,10 @@ pub(super) async fn follow<K, S>(
                     Event::Apply(object) => Some(News::Applied(object)),
                     Event::Delete(object) => Some(News::Deleted(object)),
                 },
-                Ok(Some(Err(error))) if has_expired(&error) => None,
+                Ok(Some(Err(error))) if has_expired(&error) => {
+                    tracing::info!(permission, "the API server no longer has the version we know (410): listing again");
+                    None
+                }
                 Ok(Some(Err(error))) => {
                     if let Some(why) = failure(&error, permission) {
                         reports.send(Report::failed(why)).await;
