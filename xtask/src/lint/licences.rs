@@ -6,7 +6,7 @@ use super::tree::Finding;
 use crate::workspace::Package;
 
 /// SPDX names that a dependency may have.
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "0BSD",
     "Apache-2.0",
     "BSD-2-Clause",
@@ -16,6 +16,8 @@ const ALLOWED: [&str; 11] = [
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
+    // LLVM's own, of libFuzzer.
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
@@ -52,6 +54,8 @@ mod tests {
     fn refusal_permissive_licences_is_none() {
         for license in [
             "MIT",
+    // LLVM's own, of libFuzzer.
+    "NCSA",
             "MIT/Apache-2.0",
             "MIT OR LGPL-2.1-or-later",
             "(MIT OR Apache-2.0) AND Unicode-3.0",
