@@ -13,11 +13,12 @@ use crate::{
     workspace::{cargo, target},
 };
 
-/// Measure, and say how: `release` (how fast a held connection is made) or `idle` (what it costs when nothing is held)
+/// Measure, and say how: `release` (how fast a held connection is made), `idle` (what it costs when nothing is held) or
+/// `node` (the agent with as many pods as a node has)
 #[derive(Args)]
 pub(crate) struct Options {
     /// The benchmark and its options
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "release|idle")]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "release|idle|node")]
     arguments: Vec<String>,
 }
 

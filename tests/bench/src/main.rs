@@ -1,10 +1,12 @@
-//! The benchmarks: what a hold costs at its end (`release`), and what conngate costs where nothing is held (`idle`).
+//! The benchmarks: what a hold costs at its end (`release`), what conngate costs where nothing is held (`idle`), and the
+//! node agent with as many pods as a node has (`node`).
 //!
 //! Knows nothing of what is measured. `cargo xtask bench` builds it for release, with everything that it measures.
 
 mod entries;
 mod idle;
 mod machine;
+mod node;
 mod release;
 mod report;
 mod statistics;
@@ -19,9 +21,13 @@ use conngate_tests::lab::permissions;
 enum Benchmark {
     Release(release::Options),
     Idle(idle::Options),
+    Node(node::Options),
     /// The load of `idle`, on its stdin's order
     #[command(hide = true)]
     Load,
+    /// The proxy of `node`'s pods
+    #[command(hide = true)]
+    Proxy,
 }
 
 fn main() -> Result<()> {
@@ -33,6 +39,8 @@ fn main() -> Result<()> {
     match benchmark {
         Benchmark::Release(options) => release::run(&options),
         Benchmark::Idle(options) => idle::run(&options),
+        Benchmark::Node(options) => node::run(&options),
         Benchmark::Load => idle::load::serve(),
+        Benchmark::Proxy => node::proxy::serve(),
     }
 }

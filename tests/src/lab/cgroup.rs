@@ -43,6 +43,13 @@ impl Cgroup {
         Ok(Self { path })
     }
 
+    /// Makes the cgroup `name` below this one, which removes it as well, or finds it removed.
+    pub fn child(&self, name: impl AsRef<Path>) -> Result<Self> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
+        Ok(Self { path })
+    }
+
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -74,7 +81,12 @@ impl Cgroup {
             .collect()
     }
 
-    fn remove(&self) -> io::Result<()> {
+    /// Kills the processes inside and removes it with all below it.
+    pub fn remove(&self) -> Result<()> {
+        wait_until(PATIENCE, "the cgroup is empty", || self.try_remove().ok())
+    }
+
+    fn try_remove(&self) -> io::Result<()> {
         // cgroup.kill is there since Linux 5.14.
         if fs::write(self.path.join("cgroup.kill"), "1").is_err() {
             for pid in self.processes() {
@@ -83,7 +95,10 @@ impl Cgroup {
             }
         }
         for directory in below(&self.path).into_iter().chain([self.path.clone()]) {
-            fs::remove_dir(directory)?;
+            match fs::remove_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -91,7 +106,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(error) = wait_until(PATIENCE, "the cgroup is empty", || self.remove().ok()) {
+        if let Err(error) = self.remove() {
             eprintln!("{} is left behind: {error}", self.path.display());
         }
     }

@@ -3,7 +3,7 @@
 //! Knows nothing of how it connects: the flavour is a list of its flags.
 
 use std::{
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -76,6 +76,12 @@ impl Client {
             Err(RecvTimeoutError::Disconnected) => bail!("the client ended without a report"),
             Err(RecvTimeoutError::Timeout) => bail!("the client says nothing for {PATIENCE:?}"),
         }
+    }
+
+    /// Says the word that `--on-word` waits for.
+    pub fn go(&mut self) -> Result<()> {
+        let stdin = self.process.child().stdin.as_mut().context("stdin is a pipe")?;
+        stdin.write_all(b"\n").context("the client does not listen")
     }
 
     /// The process.

@@ -21,11 +21,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Status and body of `METHOD http://127.0.0.1:port/path`, asked inside `namespace`.
 pub fn ask(namespace: &Namespace, port: u16, method: &str, path: &str) -> Result<(u16, String)> {
-    let connection = namespace.enter(|| {
-        let connection = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
-        connection.set_nonblocking(true)?;
-        Ok::<_, io::Error>(connection)
-    })?;
+    exchange(namespace.enter(|| connect((Ipv4Addr::LOCALHOST, port).into()))?, method, path)
+}
+
+/// Status and body of `GET http://address/path`, asked where we are.
+pub fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    exchange(connect(address)?, "GET", path)
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_nonblocking(true)?;
+    Ok(connection)
+}
+
+fn exchange(connection: TcpStream, method: &str, path: &str) -> Result<(u16, String)> {
     let request = Request::builder().method(method).uri(path).header("host", "lab").body(Empty::<Bytes>::new())?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let exchange = async {

@@ -1,18 +1,20 @@
 //! The laboratory: namespaces, a pod with a mesh's redirect, a real Envoy on a control plane that can wait, an upstream.
 //!
-//! Knows of conngate only how to start its binary (`gated`).
+//! Knows of conngate only how to start its binary (`gated`, `agent`).
 //!
 //! Invariants:
 //! - everything lives in network namespaces and cgroups of its own, and nothing outlives the process that made it;
 //! - one laboratory at a time on a machine ([`run`]), so that what is left behind can be told from what others do;
 //! - threads that enter a namespace do nothing else and end there.
 
+pub mod agent;
 pub mod cgroup;
 pub mod client;
 pub mod control_plane;
 pub mod envoy;
 pub mod gated;
 pub mod http;
+pub mod kubelet;
 pub mod leftovers;
 pub mod namespace;
 pub mod permissions;
@@ -26,10 +28,12 @@ pub mod upstream;
 pub mod wait;
 
 pub use self::{
+    agent::Agent,
     cgroup::Cgroup,
     control_plane::{Answer, ControlPlane},
     envoy::Envoy,
     gated::Gated,
+    kubelet::{KubePod, Node, Qos},
     leftovers::Leftovers,
     namespace::Namespace,
     pod::Pod,

@@ -130,7 +130,7 @@ async fn greet(mut connection: TcpStream) -> std::io::Result<()> {
 
 /// Lets this process, and what it starts, have [`FILES`] open files; without CAP_SYS_RESOURCE as many as the hard limit
 /// allows.
-fn raise_file_limit() -> Result<()> {
+pub fn raise_file_limit() -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= FILES || setrlimit(Resource::RLIMIT_NOFILE, FILES, hard.max(FILES)).is_ok() {
         return Ok(());

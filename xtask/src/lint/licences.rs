@@ -54,8 +54,8 @@ mod tests {
     fn refusal_permissive_licences_is_none() {
         for license in [
             "MIT",
-    // LLVM's own, of libFuzzer.
-    "NCSA",
+            // LLVM's own, of libFuzzer.
+            "NCSA",
             "MIT/Apache-2.0",
             "MIT OR LGPL-2.1-or-later",
             "(MIT OR Apache-2.0) AND Unicode-3.0",

@@ -30,6 +30,9 @@ use self::{
 
 fn main() -> Result<()> {
     let Command::Connect(options) = Cli::parse().command;
+    if options.on_word {
+        io::stdin().read_line(&mut String::new()).context("cannot wait for a word")?;
+    }
     let attempts = connect(&options)?;
     let deadline = Instant::now() + GREETING;
     let (connections, open): (Vec<_>, Vec<_>) =

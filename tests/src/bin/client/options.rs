@@ -66,6 +66,9 @@ pub(crate) struct Connect {
     /// Do not wait for the upstream's greeting: the proxy has no upstream
     #[arg(long)]
     pub(crate) no_greeting: bool,
+    /// Connect only when a line comes on stdin
+    #[arg(long)]
+    pub(crate) on_word: bool,
     /// Keep the connections open until stdin ends
     #[arg(long)]
     pub(crate) stay: bool,

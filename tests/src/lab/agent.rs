@@ -1,0 +1,147 @@
+//! `conngate agent` on a made-up node, in the machine's own namespaces as a DaemonSet's is.
+//!
+//! Knows nothing of how it works: it starts the binary as an operator would, reads its log (JSON, at level debug) and asks
+//! its endpoints.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use super::{gated, http, kubelet::Node, process::Running, wait::wait_until};
+
+/// Far beyond what anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running agent. Killed when dropped: what it has pinned stays with the node.
+#[derive(Debug)]
+pub struct Agent {
+    process: Running,
+    log: Arc<Mutex<Vec<Value>>>,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts it and waits until it is ready.
+    pub fn start(node: &Node, options: &[&str]) -> Result<Self> {
+        let agent = Self::begin(node, options)?;
+        agent.wait_readyz("ok", |status, _| status == 200)?;
+        Ok(agent)
+    }
+
+    /// Starts it and waits until it serves its endpoints. Pods are looked for below the node's own cgroup.
+    pub fn begin(node: &Node, options: &[&str]) -> Result<Self> {
+        let mut command = command(node)?;
+        command.args(["--pod-source", "file", "--log-format", "json", "--listen", "127.0.0.1:0"]);
+        command.arg("--pod-manifests").arg(node.manifests()).arg("--cgroup-root").arg(node.cgroup().path());
+        command.args(options).env("CONNGATE_LOG", "conngate=debug").stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Running::start(command)?;
+        let stderr = process.child().stderr.take().context("stderr is a pipe")?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = log.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            }
+        });
+        let mut agent = Self { process, log, address: ([127, 0, 0, 1], 0).into() };
+        let serving = agent.wait_for("serving /healthz and /readyz", 1)?;
+        agent.address = serving[0]["address"].as_str().context("an address")?.parse()?;
+        Ok(agent)
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// What it has logged so far with this message.
+    #[must_use]
+    pub fn logged(&self, message: &str) -> Vec<Value> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().filter(|event| event["message"] == message).cloned().collect()
+    }
+
+    /// Waits until it has logged this message at least `count` times.
+    pub fn wait_for(&self, message: &str, count: usize) -> Result<Vec<Value>> {
+        wait_until(PATIENCE, &format!("the agent logs {count} times: {message}"), || {
+            Some(self.logged(message)).filter(|events| events.len() >= count)
+        })
+        .with_context(|| self.last_words())
+    }
+
+    /// Waits for an answer of /readyz, and returns its text.
+    pub fn wait_readyz(&self, what: &str, is_it: impl Fn(u16, &str) -> bool) -> Result<String> {
+        wait_until(PATIENCE, &format!("/readyz: {what}"), || {
+            let (status, text) = http::fetch(self.address, "/readyz").ok()?;
+            is_it(status, &text).then_some(text)
+        })
+        .with_context(|| self.last_words())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.process.pid(), signal).with_context(|| format!("cannot send {signal} to the agent"))
+    }
+
+    /// Ends it by SIGTERM; its status must be 0.
+    pub fn stop(mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let status = wait_until(PATIENCE, "the agent ends", || self.process.child().try_wait().transpose())
+            .with_context(|| self.last_words())??;
+        if !status.success() {
+            bail!("the agent ended with {status}\n{}", self.last_words());
+        }
+        Ok(())
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(mut self) -> Result<ExitStatus> {
+        self.process.kill().context("cannot kill the agent")
+    }
+
+    fn last_words(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<_> = log.iter().map(Value::to_string).collect();
+        format!("the agent's log ends:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.last_words());
+        }
+    }
+}
+
+/// What `conngate agent --uninstall` prints on the node.
+pub fn uninstall(node: &Node) -> Result<String> {
+    let output = command(node)?.arg("--uninstall").output().context("conngate cannot be started")?;
+    if !output.status.success() {
+        bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn command(node: &Node) -> Result<Command> {
+    let mut command = Command::new(gated::binary()?);
+    command.arg("agent").arg("--bpffs").arg(node.bpffs());
+    for variable in ["KUBECONFIG", "NODE_NAME", "HOST_IP", "KUBELET_URL", "KUBERNETES_SERVICE_HOST"] {
+        command.env_remove(variable);
+    }
+    Ok(command)
+}

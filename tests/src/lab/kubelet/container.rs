@@ -1,0 +1,71 @@
+//! One start of a container: a cgroup, and processes with a root of their own in which the termination log is mounted.
+//!
+//! Knows nothing of images: its root shows the machine's programs. What is mounted is seen in its mount namespace only, and
+//! ends with its last process.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::lab::{
+    cgroup::Cgroup,
+    client::{self, Client},
+    namespace::Namespace,
+};
+
+/// `$1` is the root to be, `$2` the termination log, `$3` the program's directory, and the rest a command.
+const ENTER: &str = r#"
+    root=$1
+    mount -t tmpfs root "$root"
+    for directory in bin lib lib64 usr; do
+        [ -e "/$directory" ] && mkdir "$root/$directory" && mount --bind "/$directory" "$root/$directory"
+    done
+    mkdir "$root/program" && mount --bind "$3" "$root/program"
+    : > "$root/termination-log" && mount --bind "$2" "$root/termination-log"
+    shift 3
+    exec chroot "$root" "$@"
+"#;
+
+/// A container; when dropped, its processes are killed and its cgroup is removed.
+#[derive(Debug)]
+pub struct Container<'node> {
+    namespace: &'node Namespace,
+    cgroup: Cgroup,
+    log: PathBuf,
+    root: PathBuf,
+}
+
+impl<'node> Container<'node> {
+    pub(super) fn new(namespace: &'node Namespace, cgroup: Cgroup, log: PathBuf, root: PathBuf) -> Result<Self> {
+        fs::create_dir_all(log.parent().context("a log is in a directory")?)?;
+        fs::write(&log, "")?;
+        Ok(Self { namespace, cgroup, log, root })
+    }
+
+    /// Its cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Starts the client inside, as root: to connect to `destination`.
+    pub fn connect(&self, destination: &str, flags: &[&str]) -> Result<Client> {
+        let mut arguments = vec!["connect", destination];
+        arguments.extend(flags);
+        self.run(&client::binary()?, &arguments)
+    }
+
+    /// Starts `program` inside, as root.
+    pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<Client> {
+        let mut command: Command = self.namespace.command("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]);
+        command.args([&self.root, &self.log]).arg(program.parent().context("a program is in a directory")?);
+        command.arg(Path::new("/program").join(program.file_name().context("a program is a file")?)).args(arguments);
+        self.cgroup.join(&mut command)?;
+        Client::start(command)
+    }
+}
