@@ -162,8 +162,8 @@ async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Noti
 fn event(notice: Notice, instance: &str) -> Event {
     Event {
         metadata: ObjectMeta {
-            // The API server appends what makes it unique, and cuts the rest to fit.
-            generate_name: Some(format!("{}.", notice.name)),
+            // The API server appends what makes it unique, and cuts the rest to fit. It takes no prefix that ends in a dot.
+            generate_name: Some(format!("{}-", notice.name)),
             namespace: Some(notice.namespace.clone()),
             ..ObjectMeta::default()
         },

@@ -30,7 +30,7 @@ async fn record_posts_an_event_on_the_pod() {
     recorder.record(&pod("shop", "web"), Happening::InvalidAnnotation, "key is `value`");
     let (what, event) = next(&mut server, 201, json!({"metadata": {}})).await;
     assert_eq!(what, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
-    assert_eq!(event["metadata"]["generateName"], "web.");
+    assert_eq!(event["metadata"]["generateName"], "web-");
     assert_eq!(event["regarding"]["uid"], crate::pods::testing::uid(1));
     assert_eq!((&event["regarding"]["kind"], &event["regarding"]["namespace"]), (&json!("Pod"), &json!("shop")));
     assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidAnnotation")));

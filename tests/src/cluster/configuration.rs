@@ -21,13 +21,17 @@ pub(super) const POD_RANGE: &str = "10.244.0.0/24";
 /// Of the services.
 pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
+/// The manifests of static pods, a directory inside the node.
+pub const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
 /// Of an administrator, inside the node.
 pub(super) const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
 /// Writes all files of the node at `place`.
 pub(super) fn write(place: &Place) -> Result<()> {
     let kubernetes = place.etc().join("kubernetes");
-    fs::create_dir_all(&kubernetes).with_context(|| format!("cannot make {}", kubernetes.display()))?;
+    let manifests = kubernetes.join("manifests");
+    fs::create_dir_all(&manifests).with_context(|| format!("cannot make {}", manifests.display()))?;
     keys::write(&kubernetes)?;
     for user in USERS {
         save(&kubernetes.join(user.kubeconfig), &kubeconfig(user).to_string())?;
@@ -84,6 +88,7 @@ fn kubelet(cgroup: &str) -> Value {
         "oomScoreAdj": 0,
         "resolvConf": "/etc/kubernetes/resolv.conf",
         "serializeImagePulls": false,
+        "staticPodPath": STATIC_PODS,
     })
 }
 

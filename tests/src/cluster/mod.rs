@@ -30,6 +30,7 @@ pub use self::{
         images::{APP, CONNGATE, PAUSE},
     },
     components::NAMES,
+    configuration::STATIC_PODS,
     lifetime::{Cluster, State},
     node::{init::NODE, network::NODE_V4},
     place::Place,

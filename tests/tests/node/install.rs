@@ -38,11 +38,19 @@ pub(crate) fn install_unready(cluster: &Cluster, values: &[&str]) -> Result<()> 
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/helm/conngate");
     let chart = chart.to_str().context("the checkout's path is UTF-8")?;
     let (repository, tag) = CONNGATE.rsplit_once(':').context("the image has a tag")?;
-    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never");
+    let root = root(cluster)?;
+    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never,cgroupRoot={root}");
     let mut arguments = vec!["upgrade", "--install", "conngate", chart, "--namespace", NAMESPACE, "--create-namespace"];
     arguments.extend(["--reset-values", "--set", &image]);
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     cluster.helm(&arguments).map(drop)
+}
+
+/// The node's cgroup. The agent sees the machine's hierarchy, in which there may be other nodes.
+fn root(cluster: &Cluster) -> Result<String> {
+    let mut cgroups = cluster.place().remains()?.into_iter();
+    let unified = cgroups.find(|path| path.join("cgroup.events").exists()).context("the node has a cgroup")?;
+    Ok(unified.display().to_string())
 }
 
 /// What the running agent has said.

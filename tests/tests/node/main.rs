@@ -3,9 +3,14 @@
 //!
 //! A harness of its own, because the cluster has to end after the last test, and libtest has no such moment.
 
+mod application;
+mod containers;
+mod cure;
 mod exit;
 mod fault;
 mod install;
+mod kinds;
+mod modes;
 mod pods;
 mod shared;
 mod world;
@@ -38,6 +43,25 @@ fn main() -> ExitCode {
         pods::injected_pod_with_a_native_sidecar_becomes_ready_without_a_restart,
         fault::application_that_connects_at_once_is_refused_and_restarts,
         fault::proxy_of_a_paused_istiod_is_not_ready_until_it_is_resumed,
+        cure::first_connection_succeeds_in_every_start,
+        cure::first_connection_succeeds_in_every_start_beside_a_starved_agent,
+        kinds::pod_with_a_native_sidecar_is_not_held,
+        kinds::pod_without_a_sidecar_connects_at_once,
+        kinds::pod_of_the_hosts_network_connects_at_once,
+        kinds::job_with_a_native_sidecar_completes,
+        kinds::static_pod_is_held,
+        kinds::pod_deleted_in_mid_hold_ends_and_leaves_no_gate,
+        containers::init_container_is_refused_as_without_conngate,
+        containers::two_applications_of_a_pod_are_both_held_until_the_proxy_is_ready,
+        containers::container_that_is_not_named_is_not_held,
+        containers::ephemeral_container_is_held_like_an_application,
+        containers::restarted_application_is_held_again,
+        modes::mode_retry_holds_while_nobody_listens,
+        modes::mode_observe_holds_nothing,
+        modes::bad_annotation_gates_nothing_and_is_an_event_on_the_pod,
+        modes::timeout_release_lets_the_connection_meet_what_is_there,
+        modes::timeout_reset_ends_the_connection_with_an_error,
+        modes::mode_that_changes_on_a_running_pod_is_heeded,
     ];
     if arguments.list {
         println!("{} tests, 0 benchmarks", trials.len());

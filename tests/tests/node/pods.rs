@@ -46,11 +46,21 @@ impl<'a> Namespace<'a> {
         self.cluster.apply(&pod.manifest().to_string()).map(drop)
     }
 
+    /// What `kubectl ARGUMENTS` says of what is here.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.cluster.kubectl(&[&["--namespace", self.name], arguments].concat())
+    }
+
+    /// As [`Namespace::kubectl`], the objects themselves.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Result<Value> {
+        self.cluster.json(&[&["--namespace", self.name], arguments].concat())
+    }
+
     /// Waits until the pod is as `wanted`, and gives it.
     pub(crate) fn wait(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let found = wait_until(PATIENCE, &format!("pod {name}: {what}"), || {
-            last = self.cluster.json(&["--namespace", self.name, "get", "pod", name]).ok()?;
+            last = self.json(&["get", "pod", name]).ok()?;
             wanted(&last).then_some(())
         });
         found.with_context(|| format!("its status: {:#}", last["status"]))?;
@@ -60,7 +70,7 @@ impl<'a> Namespace<'a> {
     /// What a container of a pod has said; `previous`: before its last restart.
     pub(crate) fn log(&self, name: &str, container: &str, previous: bool) -> Result<String> {
         let previous = format!("--previous={previous}");
-        self.cluster.kubectl(&["--namespace", self.name, "logs", name, "--container", container, &previous])
+        self.kubectl(&["logs", name, "--container", container, &previous])
     }
 }
 

@@ -1,8 +1,12 @@
-//! The cluster that the tests share: started by the first that asks, ended by [`end`].
+//! The cluster that the tests share: started by the first that asks, ended by [`end`]. With `CONNGATE_TEST_CLUSTER=up` it is
+//! the one that `cargo xtask cluster up` has started, which stays.
 //!
 //! Knows nothing of the tests. Where the start fails, every test that asks fails with the reason, and none tries again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    env,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use conngate_tests::cluster::{Cluster, Options, Place};
@@ -12,8 +16,18 @@ static CLUSTER: Mutex<Option<Result<Arc<Cluster>, String>>> = Mutex::new(None);
 /// The cluster.
 pub(crate) fn cluster() -> Result<Arc<Cluster>> {
     let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let start = || Cluster::start(Options { mesh: true, conngate: true }).map(Arc::new).map_err(|e| format!("{e:#}"));
-    shared.get_or_insert_with(start).clone().map_err(|error| anyhow!(error)).context("the shared cluster")
+    shared
+        .get_or_insert_with(|| start().map(Arc::new).map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+        .context("the shared cluster")
+}
+
+fn start() -> Result<Cluster> {
+    if env::var_os("CONNGATE_TEST_CLUSTER").is_some_and(|place| place == "up") {
+        return Cluster::attach(&Place::up()?);
+    }
+    Cluster::start(Options { mesh: true, conngate: true })
 }
 
 /// Ends the cluster, if there is one. Fails if it leaves anything behind.
