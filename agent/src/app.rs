@@ -46,12 +46,13 @@ use crate::{
     spec::GateSpec,
 };
 
-/// How often the agent tells the kernel that it is alive, and after how long the kernel stops believing it.
+/// How often the agent tells the kernel that it is alive, and after how long the kernel stops believing it: an agent that
+/// gets next to no processor on a busy node was seen to be 3 s late.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-const STALE_AFTER: Duration = Duration::from_secs(2);
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
-/// The longest that an unclassified pod is held.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// The longest that an unclassified pod is held by an agent that is alive, but late.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The first SYN timeout of sockets that are likely to be held: the same half second that the kernel then keeps to.
 const FIRST_SYN_TIMEOUT: Duration = Duration::from_millis(500);

@@ -91,10 +91,14 @@ pub fn judge(attempt: &Attempt<'_>) -> Verdict {
 /// Nobody has decided about the pod or the container: hold only what could not succeed anyway, and not for long.
 #[inline(always)]
 fn unclassified(attempt: &Attempt<'_>) -> Verdict {
+    if !attempt.listener && !attempt.agent_fresh { Verdict::Pass(Reason::AgentStale) } else { undecided(attempt) }
+}
+
+/// The pod asks for a gate, but which container this is nobody has said: as above, also while the agent is late.
+#[inline(always)]
+fn undecided(attempt: &Attempt<'_>) -> Verdict {
     if attempt.listener {
         Verdict::Pass(Reason::Listening)
-    } else if !attempt.agent_fresh {
-        Verdict::Pass(Reason::AgentStale)
     } else if held_for(attempt, attempt.grace_ns) {
         Verdict::Pass(Reason::Timeout)
     } else {
@@ -108,7 +112,7 @@ fn closed(attempt: &Attempt<'_>, gate: &GateEntry) -> Verdict {
         return Verdict::Pass(Reason::Timeout);
     }
     match Mode::try_from(gate.mode) {
-        Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => match unclassified(attempt) {
+        Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => match undecided(attempt) {
             Verdict::Hold(reason) if mode as u32 == Mode::Observe as u32 => Verdict::WouldHold(reason),
             verdict @ (Verdict::Pass(_) | Verdict::Hold(_) | Verdict::WouldHold(_)) => verdict,
         },

@@ -306,6 +306,16 @@ fn unclassified_container_waits_for_the_grace_only() {
 }
 
 #[test]
+fn unclassified_container_of_a_gated_pod_is_held_by_a_late_agent_too() {
+    let late = held(|input, _| {
+        input.container = ContainerClass::Unknown;
+        input.grace_ns = 1_000_000_001;
+        input.agent_fresh = false;
+    });
+    assert_eq!(late, Verdict::Hold(Reason::Unclassified));
+}
+
+#[test]
 fn verdict_kind_has_its_word() {
     let words = [Verdict::Pass(Reason::Ready), Verdict::Hold(Reason::Ready), Verdict::WouldHold(Reason::Ready)]
         .map(|verdict| Verdict::KIND_WORDS[verdict.kind() as usize]);

@@ -5,7 +5,7 @@
 
 mod document;
 mod promise;
-mod tools;
+pub(crate) mod tools;
 mod values;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -40,15 +40,15 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let tools = Tools { helm: options.helm.clone(), kubectl: options.kubectl.clone() };
     if options.check {
-        return check(&tools);
+        return Ok(if check(&tools)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     fs::write(root().join(BASE), base(&tools.render(&[])?)).context(BASE)?;
     println!("{BASE}: written");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that can be known of deploy/ without a cluster.
-pub(crate) fn check(tools: &Tools) -> Result<ExitCode> {
+/// Whether all is well that can be known of deploy/ without a cluster. What is not is printed.
+pub(crate) fn check(tools: &Tools) -> Result<bool> {
     let mut broken = Vec::new();
     step("the chart, as Helm sees it", || tools.lint())?;
     let default = tools.render(&[])?;
@@ -61,7 +61,7 @@ pub(crate) fn check(tools: &Tools) -> Result<ExitCode> {
         println!("{line}");
     }
     println!("deploy: {}", if broken.is_empty() { "clean" } else { "failed" });
-    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(broken.is_empty())
 }
 
 /// A rendering without what is true of Helm's releases only.

@@ -15,16 +15,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use conngate_tests::step::step;
+use conngate_tests::{cluster::build, step::step};
 
 use crate::{
-    process::{is_root, output, run as run_command},
+    deploy::{self, tools::Tools},
+    process::{find, is_root, output, run as run_command},
     setup::{Purpose, prepare},
     workspace::cargo,
 };
 use tally::{Outcome, Tally};
 
-/// Run the tests: on the host, and (as root) against the kernel and on a real Kubernetes node
+/// Run the tests: on the host, and (as root) against the kernel and on a node
 #[derive(Args)]
 pub(crate) struct Options {
     /// One tier; all when absent
@@ -39,25 +40,35 @@ enum Tier {
     Host,
     /// Real programs, sockets, redirects and Envoy: root
     Kernel,
-    /// A real Kubernetes node with a real Istio: root, and Go to build them
+    /// conngate on a Kubernetes node with Istio, and what is in deploy/: root and Go
     Node,
 }
 
 /// The packages of the host tier.
 const HOST: [&str; 6] = ["--package", "conngate", "--package", "conngate-common", "--package", "xtask"];
-/// One `cargo test`: what is run, and what its test runners are told.
+/// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
+/// are marked `#[ignore]`.
+const KERNEL: [Run; 2] = [
+    Run { cargo: &["--package", "conngate"], runner: &["--ignored"] },
+    Run { cargo: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], runner: &[] },
+];
+/// The run of the node tier.
+const NODE: [Run; 1] = [Run { cargo: &["--package", "conngate-tests", "--test", "node"], runner: &[] }];
+
+/// One `cargo test`.
 struct Run {
-    targets: &'static [&'static str],
-    arguments: &'static [&'static str],
+    cargo: &'static [&'static str],
+    runner: &'static [&'static str],
 }
 
-/// The runs of the kernel tier. The agent's own tests that need root are marked `#[ignore]`.
-const KERNEL: &[Run] = &[
-    Run { targets: &["--package", "conngate"], arguments: &["--ignored"] },
-    Run { targets: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], arguments: &[] },
-];
-/// The runs of the node tier. Its runner decides how many tests run at once.
-const NODE: &[Run] = &[Run { targets: &["--package", "conngate-tests", "--test", "node"], arguments: &[] }];
+impl Run {
+    /// The command, whose runner is told `arguments` too.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut test = cargo();
+        test.args(["test", "--no-fail-fast"]).args(self.cargo).arg("--").args(self.runner).args(arguments);
+        test
+    }
+}
 
 /// The verb.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -98,28 +109,35 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
             // What is ignored here is the kernel tier's, and counted there.
             Ok((outcome, Tally { skipped: 0, ..tally }))
         }
-        Tier::Kernel if !is_root() => skip(KERNEL),
-        Tier::Node if !is_root() => skip(NODE),
+        Tier::Kernel if !is_root() => skip(&KERNEL, "needs root"),
         Tier::Kernel => {
             prepare(Purpose::Test)?;
             step("build conngate", || run_command(cargo().args(["build", "--package", "conngate"])))?;
-            step("kernel tests", || stream_all(KERNEL, &["--test-threads", &kernel_threads().to_string()]))
+            let threads = kernel_threads().to_string();
+            step("kernel tests", || run_all(&KERNEL, &["--test-threads", &threads]))
         }
+        Tier::Node if !is_root() => skip(&NODE, "needs root"),
+        Tier::Node if find("go").is_none() => skip(&NODE, "needs Go: https://go.dev/dl/"),
         Tier::Node => {
             prepare(Purpose::Node)?;
-            step("node tests", || stream_all(NODE, &[]))
+            step("build the node's programs", || {
+                run_command(cargo().args(["build", "--package", "conngate-tests", "--bins"]))
+            })?;
+            let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
+            let deploy = step("deploy/", || deploy::check(&tools))?;
+            let (outcome, tally) = step("node tests", || run_all(&NODE, &[]))?;
+            let deployed = Tally { passed: usize::from(deploy), failed: usize::from(!deploy), skipped: 0 };
+            Ok((if deploy { outcome } else { Outcome::Failed }, deployed + tally))
         }
     }
 }
 
-/// Runs all of `runs`, each runner told `arguments` too.
-fn stream_all(runs: &[Run], arguments: &[&str]) -> Result<(Outcome, Tally)> {
+/// Runs all of `runs`, also when one fails.
+fn run_all(runs: &[Run], arguments: &[&str]) -> Result<(Outcome, Tally)> {
     let mut total = Tally::default();
     let mut passed = true;
     for run in runs {
-        let mut test = cargo();
-        test.args(["test", "--no-fail-fast"]).args(run.targets).arg("--").args(run.arguments).args(arguments);
-        let (outcome, tally) = stream(&mut test)?;
+        let (outcome, tally) = stream(&mut run.command(arguments))?;
         passed &= outcome == Outcome::Passed;
         total += tally;
     }
@@ -131,15 +149,14 @@ fn kernel_threads() -> usize {
     thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 4)
 }
 
-/// Counts what is not run for want of root, from the test runners' own lists.
-fn skip(runs: &[Run]) -> Result<(Outcome, Tally)> {
+/// Counts what is not run, from the test runners' own lists.
+fn skip(runs: &[Run], why: &str) -> Result<(Outcome, Tally)> {
     let mut skipped = 0;
     for run in runs {
-        let mut list = cargo();
-        list.args(["test", "--quiet"]).args(run.targets).args(["--", "--list"]).args(run.arguments);
-        skipped += output(&mut list)?.lines().filter_map(tally::listed).sum::<usize>();
+        let lists = output(&mut run.command(&["--list"]))?;
+        skipped += lists.lines().filter_map(tally::listed).sum::<usize>();
     }
-    Ok((Outcome::Skipped("needs root".to_owned()), Tally { skipped, ..Tally::default() }))
+    Ok((Outcome::Skipped(why.to_owned()), Tally { skipped, ..Tally::default() }))
 }
 
 /// Runs `test`, passes its output on and adds up its result lines.

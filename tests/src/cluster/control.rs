@@ -79,6 +79,11 @@ impl Cluster {
         self.signal(name, "CONT")
     }
 
+    /// Kills every process of the program `name` (SIGKILL); nobody is waited for.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        self.signal(name, "KILL")
+    }
+
     fn signal(&self, name: &str, signal: &str) -> Result<()> {
         ensure!(self.inside().signal(program(name), signal)? > 0, "no process of {name} runs");
         Ok(())

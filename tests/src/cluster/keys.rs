@@ -58,7 +58,11 @@ pub(super) fn write(directory: &Path) -> Result<()> {
     client.distinguished_name.push(DnType::CommonName, "kube-apiserver-kubelet-client");
     client.distinguished_name.push(DnType::OrganizationName, "system:masters");
     client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    for (name, params) in [("apiserver", server), ("kubelet-client", client)] {
+    // Not in use until a test tells the kubelet so: a kubelet signs its own certificate.
+    let mut kubelet = CertificateParams::new([NODE, NODE_V4].map(str::to_owned))?;
+    kubelet.distinguished_name.push(DnType::CommonName, format!("system:node:{NODE}"));
+    kubelet.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    for (name, params) in [("apiserver", server), ("kubelet-client", client), ("kubelet", kubelet)] {
         let key = KeyPair::generate()?;
         save(&format!("{name}.crt"), &params.signed_by(&key, &issuer)?.pem())?;
         save(&format!("{name}.key"), &key.serialize_pem())?;

@@ -45,7 +45,8 @@ impl Cluster {
         tool::feed(helm, "").with_context(|| format!("helm {}", arguments.join(" ")))
     }
 
-    pub(super) fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+    /// What `kubectl ARGUMENTS` says on stdout when it is given `input`; fails with what it says on stderr.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut kubectl = self.kubectl_command()?;
         kubectl.args(arguments);
         tool::feed(kubectl, input).with_context(|| format!("kubectl {}", arguments.join(" ")))

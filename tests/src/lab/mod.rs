@@ -38,7 +38,7 @@ pub use self::{
     namespace::Namespace,
     pod::Pod,
     redirect::Redirect,
-    session::run,
+    session::{alone, run},
     upstream::Upstream,
     wait::wait_until,
 };

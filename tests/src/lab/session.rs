@@ -33,8 +33,8 @@ pub fn run(test: impl FnOnce() -> Result<()>) -> Result<()> {
     before.assert_unchanged()
 }
 
-/// Waits until no other laboratory is open on this machine. The kernel closes it with the process.
-fn alone() -> Result<Flock<File>> {
+/// Waits until no other laboratory is open on this machine; this one is, until the value is dropped or the process ends.
+pub fn alone() -> Result<Flock<File>> {
     let directory = Path::new("/run/lock");
     let directory = if directory.is_dir() { directory } else { Path::new("/run") };
     let path = directory.join("conngate-lab");

@@ -2,7 +2,10 @@
 //!
 //! Knows nothing of what is tested with it.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use conngate_tests::{
@@ -38,19 +41,19 @@ pub(crate) fn install_unready(cluster: &Cluster, values: &[&str]) -> Result<()> 
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/helm/conngate");
     let chart = chart.to_str().context("the checkout's path is UTF-8")?;
     let (repository, tag) = CONNGATE.rsplit_once(':').context("the image has a tag")?;
-    let root = root(cluster)?;
-    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never,cgroupRoot={root}");
+    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never");
     let mut arguments = vec!["upgrade", "--install", "conngate", chart, "--namespace", NAMESPACE, "--create-namespace"];
-    arguments.extend(["--reset-values", "--set", &image]);
+    let root = format!("cgroupRoot={}", cgroup(cluster)?.display());
+    arguments.extend(["--reset-values", "--set", &image, "--set", &root]);
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     cluster.helm(&arguments).map(drop)
 }
 
-/// The node's cgroup. The agent sees the machine's hierarchy, in which there may be other nodes.
-fn root(cluster: &Cluster) -> Result<String> {
-    let mut cgroups = cluster.place().remains()?.into_iter();
-    let unified = cgroups.find(|path| path.join("cgroup.events").exists()).context("the node has a cgroup")?;
-    Ok(unified.display().to_string())
+/// The node's cgroup in the cgroup2 hierarchy: another cluster may run beside it on this machine.
+fn cgroup(cluster: &Cluster) -> Result<PathBuf> {
+    let directories = cluster.place().remains()?;
+    let unified = directories.into_iter().find(|directory| directory.join("cgroup.controllers").exists());
+    unified.context("the node has a cgroup in the cgroup2 hierarchy")
 }
 
 /// What the running agent has said.
@@ -63,14 +66,18 @@ pub(crate) fn agent(cluster: &Cluster) -> Result<Value> {
     let pods =
         cluster.json(&["--namespace", NAMESPACE, "get", "pods", "--selector=app.kubernetes.io/name=conngate"])?;
     let pods = pods["items"].as_array().into_iter().flatten();
-    let alive = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    alive.last().cloned().context("there is no agent")
+    let mut alive = pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    alive.next_back().cloned().context("there is no agent")
 }
 
-/// What the agent answers at `path`, such as `/readyz`: status and body.
-pub(crate) fn ask(cluster: &Cluster, path: &str) -> Result<(u16, String)> {
+/// The agent's address, which it keeps as long as its pod lives.
+pub(crate) fn address(cluster: &Cluster) -> Result<String> {
     let agent = agent(cluster)?;
-    let address = agent["status"]["podIP"].as_str().context("the agent has an address")?;
+    Ok(agent["status"]["podIP"].as_str().context("the agent has an address")?.to_owned())
+}
+
+/// What the agent at `address` answers at `path`, such as `/readyz`: status and body.
+pub(crate) fn ask(cluster: &Cluster, address: &str, path: &str) -> Result<(u16, String)> {
     let mut curl = cluster.exec_in_node("curl")?;
     curl.args(["--silent", "--max-time", "5", "--write-out", "\n%{http_code}"]);
     let output = curl.arg(format!("http://{address}:{PORT}{path}")).output()?;
@@ -81,9 +88,27 @@ pub(crate) fn ask(cluster: &Cluster, path: &str) -> Result<(u16, String)> {
 
 /// Waits until /readyz is as `wanted`; gives its body.
 pub(crate) fn wait_readyz(cluster: &Cluster, what: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<String> {
+    wait_answer(what, || ask(cluster, &address(cluster)?, "/readyz"), wanted)
+}
+
+/// As [`wait_readyz`], of the agent at `address`: also while the API server is away.
+pub(crate) fn wait_readyz_at(
+    cluster: &Cluster,
+    address: &str,
+    what: &str,
+    wanted: impl Fn(u16, &str) -> bool,
+) -> Result<String> {
+    wait_answer(what, || ask(cluster, address, "/readyz"), wanted)
+}
+
+fn wait_answer(
+    what: &str,
+    ask: impl Fn() -> Result<(u16, String)>,
+    wanted: impl Fn(u16, &str) -> bool,
+) -> Result<String> {
     let mut last = String::new();
     let found = wait_until(PATIENCE, what, || {
-        let (status, body) = ask(cluster, "/readyz").ok()?;
+        let (status, body) = ask().ok()?;
         last = format!("{status}: {body}");
         wanted(status, &body).then_some(body)
     });

@@ -10,9 +10,14 @@ mod exit;
 mod fault;
 mod install;
 mod kinds;
+mod manifests;
 mod modes;
 mod pods;
+mod rights;
+mod rollout;
 mod shared;
+mod sources;
+mod workload;
 mod world;
 
 use std::process::ExitCode;
@@ -62,6 +67,27 @@ fn main() -> ExitCode {
         modes::timeout_release_lets_the_connection_meet_what_is_there,
         modes::timeout_reset_ends_the_connection_with_an_error,
         modes::mode_that_changes_on_a_running_pod_is_heeded,
+        manifests::chart_is_admitted_by_the_api_server_with_and_without_values,
+        manifests::kustomizations_and_examples_are_admitted_by_the_api_server,
+        manifests::namespace_of_the_agent_needs_the_level_privileged_and_no_more,
+        rights::agent_has_the_capabilities_of_the_chart_and_no_others,
+        rights::agents_account_has_the_rights_of_the_chart_and_no_others,
+        rights::capability_that_is_missing_is_named_by_an_agent_that_does_all_else,
+        rights::agent_that_may_not_load_programs_says_what_the_kernel_refuses_and_lives_on,
+        rights::connection_is_held_and_goes_on_without_the_right_to_replay,
+        rights::right_to_pods_that_is_missing_is_named_with_its_remedy,
+        rights::right_to_events_that_is_missing_is_said_once_and_nothing_else_suffers,
+        rights::right_to_namespaces_that_is_missing_is_named_and_annotated_pods_are_held,
+        sources::kubelet_with_a_pinned_certificate_tells_of_pods_and_another_one_is_named,
+        sources::kubelet_of_the_clusters_ca_tells_of_pods_and_without_the_right_says_which,
+        sources::api_server_that_goes_and_comes_is_named_and_changes_nothing_for_known_pods,
+        sources::api_server_that_goes_and_comes_beside_a_trusted_kubelet_only_degrades,
+        sources::watch_whose_version_has_expired_is_begun_anew,
+        sources::kubelet_and_containerd_started_anew_change_nothing_for_pods_and_new_ones_are_gated,
+        rollout::upgrade_in_mid_hold_refuses_nothing_and_the_new_agent_opens_the_gate,
+        rollout::agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_the_gate,
+        rollout::uninstall_after_detach_on_exit_leaves_nothing_pinned,
+        rollout::uninstall_leaves_pins_that_refuse_nothing_more_and_the_cleanup_removes_them,
     ];
     if arguments.list {
         println!("{} tests, 0 benchmarks", trials.len());
@@ -70,10 +96,11 @@ fn main() -> ExitCode {
     // One machine of two cores under one cluster: side by side, tests would mostly slow each other down.
     arguments.test_threads.get_or_insert(1);
     let mut failed = false;
-    let outcome = lab::run(|| {
+    let run = || {
         failed = libtest_mimic::run(&arguments, trials).has_failed();
         shared::end()
-    });
+    };
+    let outcome = if shared::is_attached() { lab::alone().and_then(|_alone| run()) } else { lab::run(run) };
     if let Err(error) = &outcome {
         eprintln!("error: {error:#}");
     }

@@ -67,6 +67,15 @@ impl<'a> Namespace<'a> {
         Ok(last)
     }
 
+    /// Waits until there is an Event with this reason on the pod.
+    pub(crate) fn wait_event(&self, name: &str, reason: &str) -> Result<()> {
+        let selector = format!("--field-selector=involvedObject.name={name},reason={reason}");
+        let ask = ["--namespace", self.name, "get", "events", &selector, "--output=name"];
+        wait_until(PATIENCE, &format!("pod {name} has the Event {reason}"), || {
+            self.cluster.kubectl(&ask).ok().filter(|found| !found.is_empty()).map(drop)
+        })
+    }
+
     /// What a container of a pod has said; `previous`: before its last restart.
     pub(crate) fn log(&self, name: &str, container: &str, previous: bool) -> Result<String> {
         let previous = format!("--previous={previous}");

@@ -1,5 +1,5 @@
-//! The cluster that the tests share: started by the first that asks, ended by [`end`]. With `CONNGATE_TEST_CLUSTER=up` it is
-//! the one that `cargo xtask cluster up` has started, which stays.
+//! The cluster that the tests share: started by the first that asks, ended by [`end`]. With [`ATTACH`] set it is the one of
+//! `cargo xtask cluster up`, which stays.
 //!
 //! Knows nothing of the tests. Where the start fails, every test that asks fails with the reason, and none tries again.
 
@@ -11,23 +11,27 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use conngate_tests::cluster::{Cluster, Options, Place};
 
+/// The environment variable for work on a test: no cluster is started for it, and conngate is what was loaded last.
+const ATTACH: &str = "CONNGATE_TEST_ATTACH";
+
 static CLUSTER: Mutex<Option<Result<Arc<Cluster>, String>>> = Mutex::new(None);
+
+/// Whether the cluster is another process's: what pods and programs there are at the end is then its affair.
+pub(crate) fn is_attached() -> bool {
+    env::var_os(ATTACH).is_some()
+}
 
 /// The cluster.
 pub(crate) fn cluster() -> Result<Arc<Cluster>> {
     let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    shared
-        .get_or_insert_with(|| start().map(Arc::new).map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(|error| anyhow!(error))
-        .context("the shared cluster")
-}
-
-fn start() -> Result<Cluster> {
-    if env::var_os("CONNGATE_TEST_CLUSTER").is_some_and(|place| place == "up") {
-        return Cluster::attach(&Place::up()?);
-    }
-    Cluster::start(Options { mesh: true, conngate: true })
+    let start = || {
+        if is_attached() {
+            return Cluster::attach(&Place::up()?);
+        }
+        Cluster::start(Options { mesh: true, conngate: true })
+    };
+    let started = || start().map(Arc::new).map_err(|error| format!("{error:#}"));
+    shared.get_or_insert_with(started).clone().map_err(|error| anyhow!(error)).context("the shared cluster")
 }
 
 /// Ends the cluster, if there is one. Fails if it leaves anything behind.

@@ -2,7 +2,10 @@
 //!
 //! Knows only libtest's two summary lines.
 
-use std::{fmt, ops::AddAssign};
+use std::{
+    fmt,
+    ops::{Add, AddAssign},
+};
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,15 @@ pub(crate) fn result(line: &str) -> Option<Tally> {
 pub(crate) fn listed(line: &str) -> Option<usize> {
     let (tests, _) = line.split_once(" test")?;
     line.contains(" benchmark").then(|| tests.parse().ok())?
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
 }
 
 impl AddAssign for Tally {

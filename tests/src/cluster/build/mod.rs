@@ -86,3 +86,9 @@ pub fn helm() -> Result<PathBuf> {
     HELM.build()?;
     go::program("helm")
 }
+
+/// Builds Kubernetes; the path of its kubectl.
+pub fn kubectl() -> Result<PathBuf> {
+    KUBERNETES.build()?;
+    go::program("kubectl")
+}
