@@ -42,7 +42,12 @@ use crate::{
         records::{KernelRecord, Records, Ring},
     },
     netns::{Netns, NetnsWorker},
-    ready::{budget::Budget, listener, probe, url::ReadyUrl},
+    ready::{
+        budget::Budget,
+        listener,
+        probe::{self, ProbeError},
+        url::ReadyUrl,
+    },
     spec::GateSpec,
 };
 
@@ -446,7 +451,11 @@ async fn ask(worker: &NetnsWorker, netns: &Netns, url: &ReadyUrl) -> Answer {
     match answer {
         probe::Answer::Ready => Answer::Ready,
         probe::Answer::NotReady { .. } => Answer::NotReady,
-        probe::Answer::Failed(_) => Answer::Unanswered,
+        probe::Answer::Failed(ProbeError::Netns(_) | ProbeError::Refused | ProbeError::Connect(_)) => {
+            Answer::Unanswered
+        }
+        // Somebody is there: slow on a busy node, or not to be believed.
+        probe::Answer::Failed(ProbeError::Http(_) | ProbeError::Body(_) | ProbeError::Deadline(_)) => Answer::NotReady,
     }
 }
 

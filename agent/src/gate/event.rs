@@ -107,6 +107,6 @@ pub enum Answer {
     Listening,
     /// Neither.
     NotReady,
-    /// Nobody could be asked, or answered in time.
+    /// Nobody could be asked: nobody listens there.
     Unanswered,
 }

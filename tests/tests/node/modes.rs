@@ -56,11 +56,12 @@ fn after_the_timeout(namespace: &'static str, action: &str) -> Result<String> {
     let cluster = installed()?;
     let namespace = Namespace::new(&cluster, namespace, true)?;
     let pod = never_ready(&namespace).annotation("conngate.io/timeout", "3s");
-    namespace.create(pod.annotation("conngate.io/on-timeout", action).container(hasty("app", WEB)))?;
-    namespace.wait("app", "is restarted", is_restarted)?;
-    let [first, ..] = &connections(&namespace, "app", true)?[..] else { anyhow::bail!("it said nothing") };
+    namespace.create(pod.annotation("conngate.io/on-timeout", action).container(tireless("app", WEB)))?;
+    let first = wait_until(PATIENCE, "the first connection ends", || {
+        connections(&namespace, "app", false).ok()?.into_iter().next()
+    })?;
     assert!(first.seconds >= 3.0, "it was held until the timeout: {first:?}");
-    Ok(first.outcome.clone())
+    Ok(first.outcome)
 }
 
 pub(crate) fn timeout_release_lets_the_connection_meet_what_is_there() -> Result<()> {
