@@ -22,7 +22,7 @@ const DESTINATION: &str = "198.51.100.10:80";
 pub(super) struct Told {
     /// Which container it is was said to the kernel.
     pub(super) apart_ms: f64,
-    /// The SYN was in the core: from then on the gate's opening replays it.
+    /// The log said that it is held: the SYN was in the core by then.
     pub(super) held_ms: f64,
 }
 
