@@ -140,7 +140,7 @@ fn established(ctx: &SockOpsContext) {
 fn closed(ctx: &SockOpsContext) {
     let Some(record) = record(ctx, false).filter(|record| record.first_drop.0 != 0) else { return };
     // SAFETY: the entry is read at once.
-    let open = unsafe { GATES.get(record.gate.0) }.is_some_and(|gate| gate.state == GateState::Open.code());
+    let open = unsafe { GATES.get(record.gate.0) }.is_some_and(|gate| gate.state != GateState::Holding.code());
     let (outcome, counter) = if record.flags & EXPIRED != 0 {
         (Outcome::Expired, Counter::Expired)
     } else if open || record.flags & RELEASED != 0 {
