@@ -120,7 +120,7 @@ pub struct AgentEntry {
     pub abi: u32,
     /// Grows with every agent that takes over: a parked SYN is announced once to each.
     pub epoch: u32,
-    /// How many gates are closed; at 0 the connect-time programs leave at once.
+    /// How many gates are closed, one more where some pod is not known yet; at 0 the connect-time programs leave at once.
     pub closed_gates: u32,
     /// The kernel's timer frequency (HZ), jiffies per second.
     pub hz: u32,
