@@ -24,13 +24,15 @@ use crate::{
 const EAGER: &str = "echo started; exec 3<>/dev/tcp/198.51.100.10/80 || exit 1; echo connected; exec sleep infinity";
 
 /// Answers on loopback: not ready, until the file /switch/on is there. Where nobody answered, the kubelet's word would count.
-const SWITCH: &str = r#"import os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-class Switch(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if os.path.exists("/switch/on") else 503)
-        self.end_headers()
-HTTPServer(("127.0.0.1", 15999), Switch).serve_forever()
+/// The image's Python is minimal: it has no module http.
+const SWITCH: &str = r#"import os, socket
+server = socket.create_server(("127.0.0.1", 15999))
+while True:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        status = "200 OK" if os.path.exists("/switch/on") else "503 Service Unavailable"
+        connection.sendall(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
 "#;
 
 /// A pod with an application that runs `script` and a sidecar that starts beside it; nothing asks for a gate yet.
@@ -72,6 +74,7 @@ pub(crate) fn switched(namespace: &Namespace, name: &str) -> Pod {
 pub(crate) fn wait_held(namespace: &Namespace, name: &str) -> Result<Value> {
     let pod =
         namespace.wait(name, "has a proxy that is ready", |pod| container(pod, "istio-proxy")["ready"] == true)?;
+    assert_eq!(container(&pod, "switch")["restartCount"], 0, "{}", namespace.log(name, "switch", true)?);
     wait_until(PATIENCE, "the application has started", || namespace.log(name, "app", false).ok()?.pop())?;
     assert_eq!(namespace.log(name, "app", false)?, "started\n");
     Ok(pod)
