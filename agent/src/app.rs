@@ -7,6 +7,7 @@
 //! - An effect that fails is logged and leaves the connection to the kernel's own retry and cap.
 //! - [`App::next`] may be dropped at any await and called again: nothing is held in its frame.
 
+mod asking;
 mod enrolled;
 mod lot;
 
@@ -22,32 +23,25 @@ use conngate_common::{
     gate::{AgentEntry, ContainerClass, ContainerEntry, GateState, MAX_SHARED_PARENTS},
     id::CgroupId,
     reason::Reason,
-    record::{EndedRecord, ListeningRecord, Outcome, ParkedRecord},
+    record::{EndedRecord, Outcome, ParkedRecord},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval},
 };
 
-pub use self::enrolled::Home;
-use self::{
-    enrolled::{Enrolled, Enrolments},
-    lot::Lot,
-};
+pub use self::enrolled::{Enrolled, Home};
+use self::{asking::Asked, enrolled::Enrolments, lot::Lot};
 use crate::{
-    gate::{Answer, Effect, Event, Summary, Table, Want},
+    gate::{Effect, Event, Gate, Summary, Table},
     kernel::{
         clock,
         load::Loaded,
         records::{KernelRecord, Records, Ring},
     },
-    netns::{Netns, NetnsWorker},
-    ready::{
-        budget::Budget,
-        listener,
-        probe::{self, ProbeError},
-        url::ReadyUrl,
-    },
+    metrics::Recorded,
+    netns::NetnsWorker,
+    ready::budget::Budget,
     spec::GateSpec,
 };
 
@@ -74,10 +68,11 @@ pub enum Notice {
     Ended(EndedRecord, Outcome),
     /// A gate was opened.
     Opened(CgroupId, Summary),
+    /// A gate does something else now, or the same for another reason.
+    Changed(CgroupId, GateState, Reason),
+    /// Somebody listens where a closed gate's connections are captured.
+    Listening(CgroupId),
 }
-
-/// A gate's probe and its answer.
-type Asked = (CgroupId, Answer);
 
 /// The running agent.
 pub struct App {
@@ -98,6 +93,7 @@ pub struct App {
     answers: mpsc::UnboundedReceiver<Asked>,
     heartbeat: Interval,
     notices: VecDeque<Notice>,
+    recorded: Recorded,
 }
 
 /// What is the same for every gate of this agent.
@@ -118,7 +114,13 @@ impl App {
     ///
     /// # Errors
     /// When the event loop or the kernel refuses.
-    pub fn new(mut loaded: Loaded, ring: Ring, worker: NetnsWorker, node: Node) -> io::Result<Self> {
+    pub fn new(
+        mut loaded: Loaded,
+        ring: Ring,
+        worker: NetnsWorker,
+        node: Node,
+        recorded: Recorded,
+    ) -> io::Result<Self> {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let features = loaded.features;
         let closed = loaded.maps.gates().into_iter().filter(|(_, entry)| entry.state == GateState::Holding.code());
@@ -151,13 +153,14 @@ impl App {
             enrolled: Enrolments::default(),
             closed,
             undecided: false,
-            lot: Lot::new(worker.clone()),
+            lot: Lot::new(worker.clone(), recorded.clone()),
             worker,
             budget: Budget::new(node.probe_budget),
             ask,
             answers,
             heartbeat,
             notices: VecDeque::new(),
+            recorded,
         })
     }
 
@@ -240,6 +243,7 @@ impl App {
 
     /// Hands on a connection of a workload and a container that are classified by now.
     pub fn admit(&mut self, record: ParkedRecord) {
+        self.classified(&record);
         let (gate, socket) = (record.header.gate, record.header.socket);
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         let is_gated = enrolled.spec.is_some();
@@ -254,6 +258,7 @@ impl App {
 
     /// Lets a connection go that is not to be held: an exempt container's.
     pub fn pass(&mut self, record: ParkedRecord, home: &Home) {
+        self.classified(&record);
         let socket = record.header.socket;
         if self.lot.park(record, home.netns(&self.worker)).is_some() {
             self.lot.replay(&[socket], clock::now());
@@ -261,9 +266,36 @@ impl App {
         }
     }
 
+    fn classified(&self, record: &ParkedRecord) {
+        if record.reason == Reason::Unclassified.code() {
+            self.recorded.classified(Duration::from_nanos(clock::now().since(record.header.at)));
+        }
+    }
+
     /// Opens a gate by the operator's word.
     pub fn open(&mut self, gate: CgroupId) {
         self.tell(Event::Override { gate });
+    }
+
+    /// All gates, as the core has them.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What a gate was enrolled with and how its proxy answered last; `None`: nobody has told of it.
+    #[must_use]
+    pub fn enrolled(&self, gate: CgroupId) -> Option<&Enrolled> {
+        self.enrolled.get(gate)
+    }
+
+    /// The held connections that wait at a gate, the oldest first, as far as a copy of their SYN is kept.
+    #[must_use]
+    pub fn waiting(&self, gate: CgroupId) -> Vec<&ParkedRecord> {
+        let sockets = self.table.gate(gate).map(Gate::waiting).unwrap_or_default();
+        let mut records: Vec<_> = sockets.into_iter().filter_map(|socket| self.lot.record(socket)).collect();
+        records.sort_by_key(|record| record.first_drop);
+        records
     }
 
     /// The loaded programs and maps.
@@ -286,7 +318,7 @@ impl App {
             tokio::select! {
                 biased;
                 _ = self.heartbeat.tick() => self.beat(),
-                Some((gate, answer)) = self.answers.recv() => self.tell(Event::Probed { gate, answer }),
+                Some(asked) = self.answers.recv() => self.answered(asked),
                 received = self.records.next(&mut self.batch) => received?,
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
@@ -326,24 +358,12 @@ impl App {
     fn ended(&mut self, record: EndedRecord) {
         let Ok(outcome) = Outcome::try_from(record.outcome) else { return };
         let (gate, socket) = (record.header.gate, record.header.socket);
+        let opened = self.enrolled.by_gate(gate).and_then(|enrolled| enrolled.opened);
+        if let Some(opened) = opened.filter(|at| outcome == Outcome::Established && record.first_drop < *at) {
+            self.recorded.connected(Duration::from_nanos(record.header.at.since(opened)));
+        }
         self.table.handle(clock::now(), Event::Ended { gate, socket, outcome });
         self.notices.push_back(Notice::Ended(record, outcome));
-    }
-
-    fn listening(&mut self, record: ListeningRecord) {
-        for gate in self.enrolled.in_netns(record.netns) {
-            if record.listens != 0 {
-                self.table.handle(clock::now(), Event::Listening { gate });
-            } else if self.is_silent(gate) {
-                self.table.handle(clock::now(), Event::Silent { gate });
-            }
-        }
-    }
-
-    /// Whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go.
-    fn is_silent(&mut self, gate: CgroupId) -> bool {
-        let regates = |enrolled: &Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
-        self.enrolled.by_gate(gate).is_some_and(|enrolled| regates(enrolled)) && self.look(gate) == Answer::NotReady
     }
 
     fn tell(&mut self, event: Event) {
@@ -361,7 +381,10 @@ impl App {
                 Effect::Replay { sockets, .. } => self.lot.replay(&sockets, clock::now()),
                 Effect::Reset { sockets, .. } => self.lot.reset(&sockets),
                 Effect::Unpark { socket, .. } => self.lot.unpark(socket),
-                Effect::Opened { gate, summary } => self.notices.push_back(Notice::Opened(gate, summary)),
+                Effect::Opened { gate, summary } => {
+                    self.recorded.opened(summary.reason);
+                    self.notices.push_back(Notice::Opened(gate, summary));
+                }
             }
         }
     }
@@ -369,6 +392,10 @@ impl App {
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         let entry = enrolled.entry(state, reason);
+        if enrolled.state.replace((state, reason)) != Some((state, reason)) {
+            self.notices.push_back(Notice::Changed(gate, state, reason));
+        }
+        enrolled.opened = (state == GateState::Open).then(|| enrolled.opened.unwrap_or_else(clock::now));
         if let Err(error) = self.loaded.maps.write_gate(gate, entry) {
             tracing::error!(gate = gate.0, %state, error = error_chain(&error), "the gate stays as it was");
         }
@@ -392,49 +419,10 @@ impl App {
     fn beat(&mut self) {
         self.agent.closed_gates = count(&self.closed, self.undecided);
         self.agent.heartbeat = clock::now();
-        if let Err(error) = self.loaded.maps.write_agent(self.agent) {
-            tracing::error!(error = error_chain(&error), "the kernel does not hear that the agent is alive");
-        }
-    }
-
-    fn probe(&mut self, gate: CgroupId, want: Want) {
-        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        let url = enrolled.spec.as_ref().and_then(|spec| spec.ready_url.clone());
-        let answer = match (want, url) {
-            (Want::Ready, Some(url)) => match enrolled.netns(&self.worker) {
-                Some(netns) => return self.ask_later(gate, netns, url),
-                None => Answer::Unanswered,
-            },
-            (Want::Ready | Want::Listener, _) => self.look(gate),
-        };
-        // The receiver is this App's own.
-        let _ = self.ask.send((gate, answer));
-    }
-
-    /// Asks within the node's budget, and answers by the channel.
-    fn ask_later(&mut self, gate: CgroupId, netns: Netns, url: ReadyUrl) {
-        let (worker, answers) = (self.worker.clone(), self.ask.clone());
-        let turn = self.budget.take(Instant::now());
-        tokio::spawn(async move {
-            tokio::time::sleep(turn).await;
-            let answer = ask(&worker, &netns, &url).await;
-            // The agent is gone: nobody wants to know.
-            let _ = answers.send((gate, answer));
-        });
-    }
-
-    /// Looks for listeners on the capture ports.
-    fn look(&mut self, gate: CgroupId) -> Answer {
-        let Some(enrolled) = self.enrolled.by_gate(gate) else { return Answer::Unanswered };
-        let (Some(netns), Some(spec)) = (enrolled.netns(&self.worker), &enrolled.spec) else {
-            return Answer::Unanswered;
-        };
-        match self.lot.diag(&netns).and_then(|diag| listener::listening(&diag, &spec.capture_ports)) {
-            Ok(true) => Answer::Listening,
-            Ok(false) => Answer::NotReady,
+        match self.loaded.maps.write_agent(self.agent) {
+            Ok(()) => self.recorded.beat(self.agent.heartbeat),
             Err(error) => {
-                tracing::debug!(gate = gate.0, error = error_chain(&error), "cannot look for listeners");
-                Answer::Unanswered
+                tracing::error!(error = error_chain(&error), "the kernel does not hear that the agent is alive");
             }
         }
     }
@@ -443,20 +431,6 @@ impl App {
 /// How many gates are closed, or may yet be.
 fn count(closed: &HashSet<CgroupId>, undecided: bool) -> u32 {
     u32::try_from(closed.len()).unwrap_or(u32::MAX).saturating_add(u32::from(undecided))
-}
-
-async fn ask(worker: &NetnsWorker, netns: &Netns, url: &ReadyUrl) -> Answer {
-    let answer = probe::probe(worker, netns, url, probe::DEADLINE).await;
-    tracing::debug!(%url, ?answer, "probed");
-    match answer {
-        probe::Answer::Ready => Answer::Ready,
-        probe::Answer::NotReady { .. } => Answer::NotReady,
-        probe::Answer::Failed(ProbeError::Netns(_) | ProbeError::Refused | ProbeError::Connect(_)) => {
-            Answer::Unanswered
-        }
-        // Somebody is there: slow on a busy node, or not to be believed.
-        probe::Answer::Failed(ProbeError::Http(_) | ProbeError::Body(_) | ProbeError::Deadline(_)) => Answer::NotReady,
-    }
 }
 
 /// An error with the chain of its causes, in one line.

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All is well.
     Success,
-    /// `check` found something that keeps conngate from working.
-    CheckFailed,
+    /// The answer is no: `check` found something that keeps conngate from working, `status` an agent that is not ready,
+    /// `explain` and `open` no such gate.
+    No,
     /// The command line is wrong (clap's own code).
     Usage,
     /// `run`: CMD ended with this status; 128 + n when signal n ended it.
@@ -29,7 +30,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::CheckFailed => 1,
+            Self::No => 1,
             Self::Usage => 2,
             Self::Command(code) => code,
             Self::Failed => 125,

@@ -10,11 +10,17 @@ pub mod cli;
 pub mod exit;
 pub mod gate;
 pub mod kernel;
+pub mod metrics;
 pub mod netns;
 pub mod node;
 pub mod pods;
+pub mod printable;
 pub mod ready;
+pub mod report;
 pub mod serve;
 pub mod spec;
+#[cfg(test)]
+mod testing;
 pub mod uid;
 pub mod values;
+pub mod view;

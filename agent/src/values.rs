@@ -29,6 +29,17 @@ pub fn hold_time(text: &str) -> Result<Duration, String> {
     if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(format!("allowed: {HOLD_TIMES}")) }
 }
 
+/// How often something is shown, from 100 ms to 1 hour.
+///
+/// # Errors
+/// As [`hold_time`].
+pub fn interval(text: &str) -> Result<Duration, String> {
+    const ALLOWED: &str = "100ms to 1h, such as 500ms or 2s";
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; allowed: {ALLOWED}"))?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if range.contains(&duration) { Ok(duration) } else { Err(format!("allowed: {ALLOWED}")) }
+}
+
 /// `given` in a table of `N` slots, the rest `unused`; `name` is for the error.
 ///
 /// # Errors

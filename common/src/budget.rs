@@ -1,6 +1,6 @@
 //! How long the kernel goes on retrying a SYN: what a held socket's attempts return, and what is left after release.
 //!
-//! Knows nothing of gates. The numbers are the kernel's (net/ipv4/tcp_timer.c), measured in docs/kernel.md.
+//! Knows nothing of gates. The numbers are the kernel's (net/ipv4/tcp_timer.c), measured in docs/kernel-support.md.
 
 /// The largest `TCP_SYNCNT` that the kernel accepts, `MAX_TCP_SYNCNT` in include/net/tcp.h.
 pub const MAX_SYNCNT: u32 = 127;

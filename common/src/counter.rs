@@ -59,10 +59,16 @@ codes! {
 const VERDICTS: u32 = Verdict::KINDS * Reason::COUNT;
 
 /// Slots of `COUNTERS`, one `u64` per CPU each.
-pub const SLOTS: usize = (VERDICTS + Counter::COUNT + Program::COUNT * Helper::COUNT) as usize;
+pub const SLOTS: usize = (VERDICTS + Reason::COUNT + Counter::COUNT + Program::COUNT * Helper::COUNT) as usize;
 
-/// Slots of `HOLD_DURATION`: slot `i` counts holds of `[2^i, 2^(i+1))` nanoseconds, slot 0 also those of 0.
-pub const DURATION_SLOTS: usize = 64;
+/// Durations in `HOLD_DURATION`: slot `i` counts holds of `[2^i, 2^(i+1))` nanoseconds, slot 0 also those of 0.
+pub const DURATIONS: usize = 64;
+
+/// Slot of `HOLD_DURATION` behind those: the nanoseconds of all holds together.
+pub const DURATION_SUM: u32 = 64;
+
+/// Slots of `HOLD_DURATION`.
+pub const DURATION_SLOTS: usize = DURATIONS + 1;
 
 /// Slot of judged SYNs with this verdict.
 #[inline(always)]
@@ -71,18 +77,25 @@ pub const fn verdict_slot(verdict: Verdict) -> u32 {
     verdict.kind() * Reason::COUNT + verdict.reason().code()
 }
 
+/// Slot of held connections that were let go of for this reason.
+#[inline(always)]
+#[must_use]
+pub const fn released_slot(reason: Reason) -> u32 {
+    VERDICTS + reason.code()
+}
+
 /// Slot of a counter.
 #[inline(always)]
 #[must_use]
 pub const fn counter_slot(counter: Counter) -> u32 {
-    VERDICTS + counter.code()
+    VERDICTS + Reason::COUNT + counter.code()
 }
 
 /// Slot of the failures of one helper in one program.
 #[inline(always)]
 #[must_use]
 pub const fn helper_slot(program: Program, helper: Helper) -> u32 {
-    VERDICTS + Counter::COUNT + program.code() * Helper::COUNT + helper.code()
+    VERDICTS + Reason::COUNT + Counter::COUNT + program.code() * Helper::COUNT + helper.code()
 }
 
 /// Slot of a hold of `nanos`.
@@ -91,3 +104,5 @@ pub const fn helper_slot(program: Program, helper: Helper) -> u32 {
 pub const fn duration_slot(nanos: u64) -> u32 {
     (nanos | 1).ilog2()
 }
+
+const _: () = assert!(DURATION_SUM as usize == DURATIONS);

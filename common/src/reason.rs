@@ -36,3 +36,23 @@ codes! {
         KubeletReady = 12 "kubelet-ready",
     }
 }
+
+impl Reason {
+    /// Whether it is a reason to hold; the others are reasons to pass.
+    #[must_use]
+    pub const fn holds(self) -> bool {
+        match self {
+            Self::NotReady | Self::NoListener | Self::Unclassified => true,
+            Self::Ready
+            | Self::Listening
+            | Self::Timeout
+            | Self::Operator
+            | Self::Terminating
+            | Self::AgentStale
+            | Self::NotEnrolled
+            | Self::Exempt
+            | Self::Invalid
+            | Self::KubeletReady => false,
+        }
+    }
+}

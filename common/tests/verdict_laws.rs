@@ -123,7 +123,7 @@ proptest! {
         // `judge` is total: it returns, and what it returns makes sense.
         match input.judge() {
             Verdict::Hold(reason) | Verdict::WouldHold(reason) => {
-                prop_assert!(matches!(reason, Reason::NotReady | Reason::NoListener | Reason::Unclassified));
+                prop_assert!(reason.holds(), "metrics look for it among the reasons to hold");
                 prop_assert_eq!(input.listener, reason == Reason::NotReady);
             }
             Verdict::Pass(Reason::AgentStale) if input.state() != Some(GateState::Open) => {
@@ -132,6 +132,8 @@ proptest! {
             Verdict::Pass(Reason::Listening) if input.state() != Some(GateState::Open) => {
                 prop_assert!(input.listener);
             }
+            Verdict::Pass(reason) if input.state() != Some(GateState::Open) => prop_assert!(!reason.holds()),
+            // As the agent has written it.
             Verdict::Pass(_) => {}
         }
     }

@@ -86,6 +86,9 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
     match verdict {
         Verdict::Pass(_) | Verdict::WouldHold(_) => {
             if let Some(record) = known {
+                if record.first_drop.0 != 0 && record.flags & RELEASED == 0 {
+                    count::released(verdict.reason());
+                }
                 record.flags |= RELEASED;
             }
             None

@@ -21,6 +21,7 @@ use conngate_common::{
     gate::GateState,
     hold::{EXPIRED, HoldRecord, OWN_BUDGET, RELEASED, SHORT_RTO},
     id::{MonoTime, SocketCookie},
+    reason::Reason,
     record::{EndedRecord, Outcome, RecordHeader, RecordKind},
 };
 
@@ -132,6 +133,7 @@ fn established(ctx: &SockOpsContext) {
     }
     count::held_for(now().since(record.first_drop));
     count::counted(Counter::Established);
+    let_go(record);
     end(ctx, record, Outcome::Established);
 }
 
@@ -144,12 +146,29 @@ fn closed(ctx: &SockOpsContext) {
     let (outcome, counter) = if record.flags & EXPIRED != 0 {
         (Outcome::Expired, Counter::Expired)
     } else if open || record.flags & RELEASED != 0 {
+        let_go(record);
         (Outcome::Refused, Counter::Refused)
     } else {
         (Outcome::Abandoned, Counter::Abandoned)
     };
     count::counted(counter);
     end(ctx, record, outcome);
+}
+
+/// Counts why it was let go of. An attempt that egress let pass was counted there; a SYN that was replayed egress does not
+/// see as the socket's: then the gate says why, and through a closed one goes only what is exempt.
+#[inline(always)]
+fn let_go(record: &HoldRecord) {
+    if record.flags & RELEASED != 0 {
+        return;
+    }
+    // SAFETY: the entry is read at once.
+    let reason = match unsafe { GATES.get(record.gate.0) } {
+        Some(gate) if gate.state == GateState::Holding.code() => Reason::Exempt,
+        Some(gate) => Reason::try_from(gate.reason).unwrap_or(Reason::Invalid),
+        None => Reason::NotEnrolled,
+    };
+    count::released(reason);
 }
 
 /// Announces the end, and leaves a record as new for a socket that connects again.

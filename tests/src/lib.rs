@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod dashboard;
 pub mod lab;
 pub mod report;
 pub mod step;

@@ -4,6 +4,7 @@
 
 mod code;
 mod dependencies;
+mod failures;
 mod licences;
 mod links;
 mod shape;
@@ -55,6 +56,10 @@ fn tidy() -> Result<Vec<Finding>> {
             findings.extend(shape::findings(file));
             findings.extend(code::findings(file));
         }
+    }
+    match files.iter().find(|file| file.path == failures::DOCUMENT) {
+        Some(document) => findings.extend(failures::findings(document, &files)),
+        None => findings.push(Finding::new(failures::DOCUMENT, 1, "is not there".to_owned())),
     }
     for directory in ["", "ebpf/", "fuzz/"] {
         let (workspace, lock) = (root().join(directory), &format!("{directory}Cargo.lock"));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
-    id::{CgroupId, NetnsCookie},
+    id::{CgroupId, MonoTime, NetnsCookie},
     reason::Reason,
 };
 
@@ -26,12 +26,18 @@ pub enum Home {
 }
 
 /// One gate.
-pub(super) struct Enrolled {
+pub struct Enrolled {
     /// What the workload asks for; `None`: nothing.
-    pub(super) spec: Option<GateSpec>,
+    pub spec: Option<GateSpec>,
     home: Home,
     /// The workload's namespace, as the last held connection showed it.
     pub(super) netns: Option<Netns>,
+    /// What the proxy was found to be, in words, and when.
+    pub found: Option<(MonoTime, String)>,
+    /// What was written to the kernel last.
+    pub(super) state: Option<(GateState, Reason)>,
+    /// When it was opened, while it is open.
+    pub(super) opened: Option<MonoTime>,
 }
 
 impl Enrolled {
@@ -76,12 +82,20 @@ pub(super) struct Enrolments(HashMap<CgroupId, Enrolled>);
 
 impl Enrolments {
     pub(super) fn insert(&mut self, gate: CgroupId, spec: Option<GateSpec>, home: Home) {
-        let netns = self.0.remove(&gate).and_then(|enrolled| enrolled.netns);
-        self.0.insert(gate, Enrolled { spec, home, netns });
+        let fresh = Enrolled { spec, home, netns: None, found: None, state: None, opened: None };
+        let enrolled = match self.0.remove(&gate) {
+            Some(before) => Enrolled { spec: fresh.spec, home: fresh.home, ..before },
+            None => fresh,
+        };
+        self.0.insert(gate, enrolled);
     }
 
     pub(super) fn remove(&mut self, gate: CgroupId) {
         self.0.remove(&gate);
+    }
+
+    pub(super) fn get(&self, gate: CgroupId) -> Option<&Enrolled> {
+        self.0.get(&gate)
     }
 
     pub(super) fn by_gate(&mut self, gate: CgroupId) -> Option<&mut Enrolled> {

@@ -20,6 +20,7 @@ use crate::{
         replay::{raw::Replayer, syn},
         sock_diag::{SockDiag, SockDiagError},
     },
+    metrics::Recorded,
     netns::{Netns, NetnsWorker},
 };
 
@@ -38,11 +39,12 @@ pub(super) struct Lot {
     worker: NetnsWorker,
     parked: HashMap<SocketCookie, Parked>,
     places: HashMap<NetnsCookie, Weak<Place>>,
+    recorded: Recorded,
 }
 
 impl Lot {
-    pub(super) fn new(worker: NetnsWorker) -> Self {
-        Self { worker, parked: HashMap::new(), places: HashMap::new() }
+    pub(super) fn new(worker: NetnsWorker, recorded: Recorded) -> Self {
+        Self { worker, parked: HashMap::new(), places: HashMap::new(), recorded }
     }
 
     /// Keeps the SYN; answers its namespace, which is `home` where the connecting process does not show another. Without
@@ -59,6 +61,11 @@ impl Lot {
         self.parked.contains_key(&socket)
     }
 
+    /// What the kernel told of this socket, while its SYN is kept.
+    pub(super) fn record(&self, socket: SocketCookie) -> Option<&ParkedRecord> {
+        self.parked.get(&socket).map(|parked| &*parked.record)
+    }
+
     pub(super) fn unpark(&mut self, socket: SocketCookie) {
         self.parked.remove(&socket);
         if self.parked.is_empty() {
@@ -69,22 +76,32 @@ impl Lot {
     /// Sends the SYNs of `sockets` again.
     pub(super) fn replay(&self, sockets: &[SocketCookie], now: MonoTime) {
         let mut packets: Vec<(&Rc<Place>, Vec<_>)> = Vec::new();
+        let mut failed = 0;
         for parked in sockets.iter().filter_map(|socket| self.parked.get(socket)) {
             match syn::rebuild(&parked.record, now) {
                 Ok(packet) => match packets.iter_mut().find(|(place, _)| Rc::ptr_eq(place, &parked.place)) {
                     Some((_, packets)) => packets.push(packet),
                     None => packets.push((&parked.place, vec![packet])),
                 },
-                Err(error) => tracing::debug!(error = error_chain(&error), "SYN left to the kernel's own retry"),
+                Err(error) => {
+                    failed += 1;
+                    tracing::debug!(error = error_chain(&error), "SYN left to the kernel's own retry");
+                }
             }
         }
         for (place, packets) in packets {
-            let Some(replayer) = &place.replayer else { continue };
-            match replayer.send(&packets) {
-                Ok(sent) => tracing::debug!(sent, "replayed"),
-                Err(error) => tracing::warn!(error = error_chain(&error), "SYNs left to the kernel's own retry"),
-            }
+            let sent = match place.replayer.as_ref().map(|replayer| replayer.send(&packets)) {
+                None => 0,
+                Some(Ok(sent)) => sent,
+                Some(Err(error)) => {
+                    tracing::warn!(error = error_chain(&error), "SYNs left to the kernel's own retry");
+                    0
+                }
+            };
+            tracing::debug!(sent, of = packets.len(), "replayed");
+            self.recorded.replayed(sent, packets.len() - sent);
         }
+        self.recorded.replayed(0, failed);
     }
 
     /// Ends the connections of `sockets` with an error.

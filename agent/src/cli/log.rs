@@ -25,7 +25,15 @@ pub enum LogFormat {
 pub fn begin(verb: &Verb) {
     let (level, format) = match verb {
         Verb::Agent(options) => ("info", options.log_format),
-        Verb::Run(_) | Verb::Check(_) => ("warn", LogFormat::Text),
+        Verb::Run(_)
+        | Verb::Check(_)
+        | Verb::Status(_)
+        | Verb::Explain(_)
+        | Verb::Events(_)
+        | Verb::Open(_)
+        | Verb::Report(_)
+        | Verb::Completions(_)
+        | Verb::Man(_) => ("warn", LogFormat::Text),
     };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();

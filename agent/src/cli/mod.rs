@@ -4,13 +4,25 @@
 
 pub mod agent;
 pub mod check;
+pub mod client;
+pub mod events;
+pub mod explain;
+pub mod generate;
 pub mod log;
+pub mod open;
+pub mod report;
 pub mod run;
+pub mod status;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
+use self::client::Refused;
 use crate::exit::Exit;
 
 /// Holds an application's outbound connections in the kernel until its Envoy sidecar is ready.
@@ -31,6 +43,20 @@ pub enum Verb {
     Agent(Box<agent::Options>),
     /// Say whether this machine can hold connections, and what each finding means.
     Check(check::Options),
+    /// Show the agent of this node and its gates.
+    Status(status::Options),
+    /// Say what a pod's gate holds, what it waits for and what was decided.
+    Explain(explain::Options),
+    /// Show what happened to gates and connections.
+    Events(events::Options),
+    /// Open a pod's gate, or all of them, by the operator's word.
+    Open(open::Options),
+    /// Write a page with the last gates of this node and their connections in time.
+    Report(report::Options),
+    /// Print a completion script for a shell.
+    Completions(generate::Completions),
+    /// Write manual pages.
+    Man(generate::Man),
 }
 
 /// What every verb that prints and loads programs understands.
@@ -68,12 +94,30 @@ impl Cli {
     /// Does it. Errors are reported here, once, with the chain of causes.
     #[must_use]
     pub fn execute(self) -> Exit {
-        match self.verb {
-            Verb::Run(options) => run::run(options),
-            Verb::Agent(options) => agent::agent(*options),
+        let done = match self.verb {
+            Verb::Run(options) => return run::run(options),
+            Verb::Agent(options) => return agent::agent(*options),
             Verb::Check(options) => check::check(&options),
-        }
+            Verb::Status(options) => status::status(&options),
+            Verb::Explain(options) => explain::explain(&options),
+            Verb::Events(options) => events::events(&options),
+            Verb::Open(options) => open::open(&options),
+            Verb::Report(options) => report::report(&options),
+            Verb::Completions(options) => Ok(generate::completions(&options)),
+            Verb::Man(options) => generate::man(&options),
+        };
+        done.unwrap_or_else(|error| {
+            eprintln!("conngate: {error:#}");
+            if error.is::<Refused>() { Exit::No } else { Exit::Failed }
+        })
     }
+}
+
+/// One JSON object on a line of its own, at once.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(io::stdout().write_all(&line)?)
 }
 
 #[cfg(test)]
@@ -97,15 +141,6 @@ mod tests {
 
     #[test]
     fn cli_reference_is_what_the_program_prints() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
-        let document = std::fs::read_to_string(path).unwrap();
-        let (before, rest) = document.split_once("<!-- reference -->\n").expect("the reference begins");
-        let (reference_there, after) = rest.split_once("<!-- end of reference -->\n").expect("the reference ends");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            let updated = format!("{before}<!-- reference -->\n{}<!-- end of reference -->\n{after}", reference());
-            std::fs::write(path, updated).unwrap();
-        } else {
-            assert_eq!(reference_there, reference(), "run this test with UPDATE_DOCS=1");
-        }
+        crate::testing::assert_reference("docs/cli.md", &reference());
     }
 }

@@ -277,12 +277,6 @@ impl Gate {
         }
     }
 
-    fn timeout_at(&self) -> Option<MonoTime> {
-        let Phase::Closed { again, .. } = self.phase else { return None };
-        let limit = self.policy.regate.filter(|_| again).unwrap_or(self.policy.timeout);
-        self.earliest.map(|earliest| after(earliest, limit))
-    }
-
     fn ask_at_once(&mut self, worth: Worth, effects: &mut Effects) {
         if self.is_closed() && self.prober.ask_at_once(worth) {
             effects.push_back(self.probe(self.policy.want()));
@@ -327,6 +321,14 @@ impl Gate {
             Phase::Closed { .. } => self.policy.closed_reason(),
             Phase::Open { reason, .. } => reason,
         }
+    }
+
+    /// When it opens in any case; `None`: it is open, or nothing is held yet.
+    #[must_use]
+    pub fn timeout_at(&self) -> Option<MonoTime> {
+        let Phase::Closed { again, .. } = self.phase else { return None };
+        let limit = self.policy.regate.filter(|_| again).unwrap_or(self.policy.timeout);
+        self.earliest.map(|earliest| after(earliest, limit))
     }
 
     /// How many connections it held since it was closed last.

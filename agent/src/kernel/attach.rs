@@ -23,7 +23,7 @@ use super::{
     pins::Pins,
     query::{self, Hook},
 };
-use crate::cgroup::hierarchy;
+use crate::{cgroup::hierarchy, metrics::snapshot::ProgramState};
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +84,10 @@ impl Loaded {
             if !(is_connect && without.is_some()) {
                 let link = self.attach(name, gated)?;
                 self.links.push((name, link));
+                self.attached.insert(name, gated.to_owned());
             }
         }
+        self.without_connect.clone_from(&without);
         Ok(without)
     }
 
@@ -101,12 +103,17 @@ impl Loaded {
             let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
             if without.is_some() && matches!(name, Name::Connect4 | Name::Connect6) {
                 unpin(&path).map_err(taken_over)?;
-            } else if !self.take_over(name, kubepods, &path).map_err(taken_over)? {
+                self.attached.remove(&name);
+                continue;
+            }
+            if !self.take_over(name, kubepods, &path).map_err(taken_over)? {
                 unpin(&path).map_err(taken_over)?;
                 let link = self.attach(name, kubepods)?;
                 link.pin(&path).map_err(|source| AttachError::Pin { program: name, path, source: Box::new(source) })?;
             }
+            self.attached.insert(name, kubepods.to_owned());
         }
+        self.without_connect.clone_from(&without);
         Ok(without)
     }
 
@@ -122,9 +129,22 @@ impl Loaded {
         Ok(true)
     }
 
+    /// Every program and where it is.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramState> {
+        let state = |&program: &Name| {
+            let attached = self.attached.get(&program).cloned();
+            let is_connect = matches!(program, Name::Connect4 | Name::Connect6);
+            let why = self.without_connect.clone().filter(|_| is_connect && attached.is_none());
+            ProgramState { program, attached, why }
+        };
+        Name::ALL.iter().map(state).collect()
+    }
+
     /// Detaches what is attached and not pinned.
     pub fn detach(&mut self) {
         self.links.clear();
+        self.attached.clear();
     }
 
     /// Attaches the listener hook to `listeners`, which need not lie above the gated cgroup.
@@ -134,12 +154,14 @@ impl Loaded {
     pub fn attach_listener_hook(&mut self, listeners: &Path) -> Result<(), AttachError> {
         let link = self.attach(Name::Listen, listeners)?;
         self.links.push((Name::Listen, link));
+        self.attached.insert(Name::Listen, listeners.to_owned());
         Ok(())
     }
 
     /// Detaches the listener hook and frees its program.
     pub fn detach_listener_hook(&mut self) {
         self.links.retain(|(name, _)| *name != Name::Listen);
+        self.attached.remove(&Name::Listen);
         let unloaded = program(&mut self.ebpf, Name::Listen)
             .map(|program| <&mut SockOps>::try_from(program).and_then(SockOps::unload));
         match unloaded {

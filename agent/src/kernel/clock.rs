@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of async timers: only of the numbers.
 
+use std::time::{Duration, SystemTime};
+
 use conngate_common::id::MonoTime;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
@@ -12,6 +14,17 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 #[must_use]
 pub fn now() -> MonoTime {
     MonoTime(nanos(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("CLOCK_MONOTONIC exists")))
+}
+
+/// The wall clock's time of a moment on the kernel's.
+#[must_use]
+pub fn wall(time: MonoTime) -> SystemTime {
+    let (monotonic, wall) = (now(), SystemTime::now());
+    if time <= monotonic {
+        wall - Duration::from_nanos(monotonic.since(time))
+    } else {
+        wall + Duration::from_nanos(time.since(monotonic))
+    }
 }
 
 /// The kernel's timer frequency in jiffies per second: the resolution of the coarse clocks is one tick.

@@ -2,12 +2,18 @@
 //!
 //! Knows nothing of metric names.
 
+use std::time::Duration;
+
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
 };
 use conngate_common::{
-    counter::{Counter, DURATION_SLOTS, Helper, Program, counter_slot, helper_slot, verdict_slot},
+    counter::{
+        Counter, DURATION_SLOTS, DURATION_SUM, DURATIONS, Helper, Program, SLOTS, counter_slot, helper_slot,
+        released_slot, verdict_slot,
+    },
+    reason::Reason,
     verdict::Verdict,
 };
 
@@ -19,49 +25,88 @@ pub struct Counters {
     durations: PerCpuArray<MapData, u64>,
 }
 
+/// What was counted up to one moment.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    slots: [u64; SLOTS],
+    durations: [u64; DURATION_SLOTS],
+}
+
 impl Counters {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapAccessError> {
         Ok(Self { counters: take(ebpf, "COUNTERS")?, durations: take(ebpf, "HOLD_DURATION")? })
     }
 
-    /// How often `counter` was counted.
+    /// Reads all of them.
     ///
     /// # Errors
-    /// When the map cannot be read.
-    pub fn of(&self, counter: Counter) -> Result<u64, MapAccessError> {
+    /// When a map cannot be read.
+    pub fn read(&self) -> Result<Counted, MapAccessError> {
+        Ok(Counted {
+            slots: sums(&self.counters).map_err(MapAccessError::of("COUNTERS"))?,
+            durations: sums(&self.durations).map_err(MapAccessError::of("HOLD_DURATION"))?,
+        })
+    }
+}
+
+fn sums<const N: usize>(map: &PerCpuArray<MapData, u64>) -> Result<[u64; N], aya::maps::MapError> {
+    let mut sums = [0; N];
+    for (sum, values) in sums.iter_mut().zip(map.iter()) {
+        *sum = values?.iter().sum();
+    }
+    Ok(sums)
+}
+
+impl Counted {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { slots: [0; SLOTS], durations: [0; DURATION_SLOTS] }
+    }
+
+    /// How often `counter` was counted.
+    #[must_use]
+    pub fn of(&self, counter: Counter) -> u64 {
         self.slot(counter_slot(counter))
     }
 
     /// How many captured SYNs were judged so.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn judged(&self, verdict: Verdict) -> Result<u64, MapAccessError> {
+    #[must_use]
+    pub fn judged(&self, verdict: Verdict) -> u64 {
         self.slot(verdict_slot(verdict))
     }
 
+    /// How many held connections were let go of for this reason.
+    #[must_use]
+    pub fn released(&self, reason: Reason) -> u64 {
+        self.slot(released_slot(reason))
+    }
+
     /// How often `helper` failed in `program`.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn failed(&self, program: Program, helper: Helper) -> Result<u64, MapAccessError> {
+    #[must_use]
+    pub fn failed(&self, program: Program, helper: Helper) -> u64 {
         self.slot(helper_slot(program, helper))
     }
 
-    /// Established holds by duration: slot `i` counts `[2^i, 2^(i+1))` nanoseconds.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn durations(&self) -> Result<[u64; DURATION_SLOTS], MapAccessError> {
-        let mut slots = [0; DURATION_SLOTS];
-        for (slot, values) in slots.iter_mut().zip(self.durations.iter()) {
-            *slot = values.map_err(MapAccessError::of("HOLD_DURATION"))?.iter().sum();
-        }
-        Ok(slots)
+    /// The helpers that failed at all.
+    pub fn failures(&self) -> impl Iterator<Item = (Program, Helper, u64)> {
+        let pairs = Program::ALL.iter().flat_map(|program| Helper::ALL.iter().map(|helper| (*program, *helper)));
+        pairs.map(|(program, helper)| (program, helper, self.failed(program, helper))).filter(|(.., times)| *times != 0)
     }
 
-    fn slot(&self, slot: u32) -> Result<u64, MapAccessError> {
-        let values = self.counters.get(&slot, 0).map_err(MapAccessError::of("COUNTERS"))?;
-        Ok(values.iter().sum())
+    /// Established holds by duration: slot `i` counts `[2^i, 2^(i+1))` nanoseconds.
+    #[must_use]
+    pub fn durations(&self) -> &[u64] {
+        &self.durations[..DURATIONS]
+    }
+
+    /// How long established holds lasted, all together.
+    #[must_use]
+    pub fn held_for(&self) -> Duration {
+        Duration::from_nanos(self.durations[DURATION_SUM as usize])
+    }
+
+    fn slot(&self, slot: u32) -> u64 {
+        self.slots[slot as usize]
     }
 }

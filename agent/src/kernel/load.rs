@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of cgroups.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     programs::{CgroupSkb, CgroupSockAddr, Program, ProgramError, SockOps, links::FdLink},
@@ -55,6 +57,10 @@ pub struct Loaded {
     pub(super) ebpf: Ebpf,
     /// What is attached and not pinned.
     pub(super) links: Vec<(Name, FdLink)>,
+    /// Where each program is attached, pinned or not.
+    pub(super) attached: BTreeMap<Name, PathBuf>,
+    /// Why the connect hooks were left out, if they were.
+    pub(super) without_connect: Option<String>,
     /// What the kernel can do.
     pub features: Features,
     /// The maps that the agent writes.
@@ -66,11 +72,17 @@ pub struct Loaded {
 }
 
 /// Loads every program of `object`, and its maps: those that are pinned already with what they hold, the others new and
-/// then pinned. The ring buffer is what the kernel tells.
+/// then pinned. The ring buffer is what the kernel tells; `ring_buffer` is its size in bytes, a power of two and a multiple
+/// of the page size, where it is not what the object says.
 ///
 /// # Errors
 /// When the kernel has no BTF or refuses something; everything that was loaded is gone again, pinned maps excepted.
-pub fn load(object: &Object, log_level: LogLevel, pins: Option<&Pins>) -> Result<(Loaded, Ring), LoadError> {
+pub fn load(
+    object: &Object,
+    log_level: LogLevel,
+    pins: Option<&Pins>,
+    ring_buffer: Option<u32>,
+) -> Result<(Loaded, Ring), LoadError> {
     let features = Features::probe().map_err(LoadError::NoBtf)?;
     let netns_cookie = u8::from(features.netns_cookie);
     let mut loader = EbpfLoader::new();
@@ -78,6 +90,9 @@ pub fn load(object: &Object, log_level: LogLevel, pins: Option<&Pins>) -> Result
         for map in MAPS {
             loader.map_pin_path(map, pins.map(map));
         }
+    }
+    if let Some(bytes) = ring_buffer {
+        loader.map_max_entries("EVENTS", bytes);
     }
     let mut ebpf = loader
         // The kernel's types are needed for relocations only, of which there are none; parsing them takes longer than all else.
@@ -102,7 +117,8 @@ pub fn load(object: &Object, log_level: LogLevel, pins: Option<&Pins>) -> Result
         EbpfLogger::init(&mut ebpf).inspect_err(|error| tracing::warn!(%error, "no log lines from the programs")).ok()
     };
     let (maps, counters, ring) = (Maps::take(&mut ebpf)?, Counters::take(&mut ebpf)?, Ring::take(&mut ebpf)?);
-    Ok((Loaded { ebpf, links: Vec::new(), features, maps, counters, logger }, ring))
+    let (links, attached) = (Vec::new(), BTreeMap::new());
+    Ok((Loaded { ebpf, links, attached, without_connect: None, features, maps, counters, logger }, ring))
 }
 
 pub(super) fn program(ebpf: &mut Ebpf, name: Name) -> Result<&mut Program, LoadError> {
@@ -118,7 +134,7 @@ mod tests {
     fn programs_are_accepted_by_the_running_kernel_at_every_log_level() {
         for level in [0, 5] {
             let object = Object::open(None).unwrap();
-            match load(&object, level, None) {
+            match load(&object, level, None, None) {
                 Ok((loaded, _)) => assert_eq!(loaded.logger.is_some(), level != 0),
                 Err(error) => panic!("{:#}", anyhow::Error::from(error)),
             }

@@ -12,6 +12,8 @@ use conngate_common::{
     id::CgroupId,
 };
 
+use crate::metrics::snapshot::MapFill;
+
 /// A shared value as aya wants it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -45,16 +47,29 @@ pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
     map.and_then(T::try_from).map_err(MapAccessError::of(name))
 }
 
+/// How many entries the map has room for.
+fn capacity(ebpf: &Ebpf, name: &'static str) -> Result<u64, MapAccessError> {
+    let info = match ebpf.map(name) {
+        Some(Map::HashMap(data)) => data.info(),
+        _ => Err(MapError::InvalidName { name: name.to_owned() }),
+    };
+    info.map(|info| info.max_entries().into()).map_err(MapAccessError::of(name))
+}
+
 /// The maps that the agent writes.
 pub struct Maps {
     gates: HashMap<MapData, u64, Raw<GateEntry>>,
     containers: HashMap<MapData, u64, Raw<ContainerEntry>>,
     agent: Array<MapData, Raw<AgentEntry>>,
+    /// Of the first two.
+    capacities: [u64; 2],
 }
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapAccessError> {
-        Ok(Self { gates: take(ebpf, "GATES")?, containers: take(ebpf, "CONTAINERS")?, agent: take(ebpf, "AGENT")? })
+        let capacities = [capacity(ebpf, "GATES")?, capacity(ebpf, "CONTAINERS")?];
+        let (gates, containers) = (take(ebpf, "GATES")?, take(ebpf, "CONTAINERS")?);
+        Ok(Self { gates, containers, agent: take(ebpf, "AGENT")?, capacities })
     }
 
     /// What an earlier agent said about itself; `None`: there was none.
@@ -67,6 +82,17 @@ impl Maps {
     #[must_use]
     pub fn gates(&self) -> Vec<(CgroupId, GateEntry)> {
         self.gates.iter().flatten().map(|(id, raw)| (CgroupId(id), raw.0)).collect()
+    }
+
+    /// How full the maps of pods are.
+    #[must_use]
+    pub fn fill(&self) -> [MapFill; 2] {
+        let count = |entries: usize| u64::try_from(entries).unwrap_or(u64::MAX);
+        let [gates, containers] = self.capacities;
+        [
+            MapFill { map: "GATES", entries: count(self.gates.keys().flatten().count()), capacity: gates },
+            MapFill { map: "CONTAINERS", entries: count(self.containers().len()), capacity: containers },
+        ]
     }
 
     /// Every container that the kernel knows.

@@ -90,6 +90,23 @@ impl Pins {
     }
 }
 
+/// What is pinned below `bpffs`: for each ABI how many programs and maps.
+///
+/// # Errors
+/// When `bpffs` is no BPF file system, or cannot be read.
+pub fn pinned(bpffs: &Path) -> Result<Vec<String>, PinsError> {
+    let base = base(bpffs)?;
+    if !base.exists() {
+        return Ok(Vec::new());
+    }
+    let count = |directory: PathBuf| children(&directory).map_or(0, |children| children.len());
+    let pinned = children(&base)?.into_iter().map(|version| {
+        let name = version.file_name().unwrap_or_default().display().to_string();
+        format!("{name}: {} programs, {} maps", count(version.join("links")), count(version.join("maps")))
+    });
+    Ok(pinned.collect())
+}
+
 /// Removes every pin of every conngate below `bpffs`; whether there were any.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use std::{
 };
 
 use aya_obj::generated::{bpf_attach_type, bpf_cmd};
+use conngate_common::counter::Program;
 
 use super::syscall::{attributes, bpf};
 
@@ -30,6 +31,17 @@ pub enum Hook {
 impl Hook {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps];
+
+    /// Where `program` is attached.
+    #[must_use]
+    pub const fn of(program: Program) -> Self {
+        match program {
+            Program::Connect4 => Self::Connect4,
+            Program::Connect6 => Self::Connect6,
+            Program::Egress => Self::Egress,
+            Program::SockOps | Program::Listen => Self::SockOps,
+        }
+    }
 
     /// Its name in bpf(2).
     #[must_use]

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
 
@@ -13,6 +14,7 @@ use aya::{
 };
 use conngate_common::{
     Shared,
+    hold::Connector,
     record::{EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind},
 };
 use tokio::io::unix::AsyncFd;
@@ -49,6 +51,23 @@ fn read<T: Shared>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: enough bytes, any alignment, and every bit pattern is a valid `Shared`.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Where the application connects to, before NAT.
+#[must_use]
+pub fn destination(record: &ParkedRecord) -> SocketAddr {
+    let ip = match record.ip_version {
+        4 => IpAddr::from([record.dst_ip[0], record.dst_ip[1], record.dst_ip[2], record.dst_ip[3]]),
+        _ => IpAddr::from(record.dst_ip),
+    };
+    SocketAddr::new(ip, record.dst_port)
+}
+
+/// The process's name, whatever bytes it chose.
+#[must_use]
+pub fn command(connector: &Connector) -> String {
+    let bytes = connector.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The ring buffer before an event loop exists.

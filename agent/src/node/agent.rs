@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    journal::Journal,
     roster::{Act, Roster},
     waiting::Waiting,
 };
@@ -30,11 +31,15 @@ use crate::{
         watch::{CgroupEvent, PodWatch, WatchError},
     },
     kernel::clock,
+    metrics::PodSeries,
     pods::{
         events::Recorder,
         source::{Handle, SourceEvent, SourceName, SourceState},
     },
-    serve::conditions::{Condition, Conditions},
+    serve::{
+        conditions::{Condition, Conditions},
+        desk::Question,
+    },
     spec::GateSpec,
 };
 
@@ -71,29 +76,36 @@ pub(super) struct Agent {
     pub(super) recorder: Recorder,
     pub(super) conditions: Conditions,
     /// How the sources are: why they are down, if they are.
-    sources_say: BTreeMap<SourceName, Option<String>>,
+    pub(super) sources_say: BTreeMap<SourceName, Option<String>>,
     pub(super) waiting: Waiting,
     /// Closed gates with connections that were held.
     pub(super) holding: HashSet<CgroupId>,
     /// Gates that an earlier agent left, until their pod is known.
     pub(super) inherited: HashMap<CgroupId, GateEntry>,
+    pub(super) journal: Journal,
+    questions: mpsc::Receiver<Question>,
+    /// This node's name in the API.
+    pub(super) node: Option<String>,
+    pub(super) series: PodSeries,
     started: Instant,
     sweep: Interval,
 }
 
+/// What the loop is joined to.
+pub(super) struct Joined {
+    pub(super) sources: Handle,
+    pub(super) told: mpsc::Receiver<SourceEvent>,
+    pub(super) recorder: Recorder,
+    pub(super) conditions: Conditions,
+    pub(super) questions: mpsc::Receiver<Question>,
+}
+
 impl Agent {
-    pub(super) fn new(
-        mut app: App,
-        roster: Roster,
-        sources: Handle,
-        told: mpsc::Receiver<SourceEvent>,
-        recorder: Recorder,
-        conditions: Conditions,
-    ) -> Self {
+    pub(super) fn new(mut app: App, roster: Roster, joined: Joined, node: Option<String>, series: PodSeries) -> Self {
         let inherited = app.loaded().maps.gates().into_iter().collect();
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (waiting, started) = (Waiting::new(), Instant::now());
+        let Joined { sources, told, recorder, conditions, questions } = joined;
         Self {
             app,
             roster,
@@ -102,10 +114,14 @@ impl Agent {
             recorder,
             conditions,
             sources_say: BTreeMap::new(),
-            waiting,
+            waiting: Waiting::new(),
             holding: HashSet::new(),
             inherited,
-            started,
+            journal: Journal::new(),
+            questions,
+            node,
+            series,
+            started: Instant::now(),
             sweep,
         }
     }
@@ -126,10 +142,11 @@ impl Agent {
                     CgroupEvent::Gone => return Ok(Ended::RootGone),
                 },
                 Some(event) = self.told.recv() => self.source_says(event, &watch),
+                Some(question) = self.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.look_again(),
                 _ = self.sweep.tick() => self.sweep(&kubepods),
             }
-            self.app.set_undecided(self.roster.has_undecided());
+            self.app.set_undecided(self.roster.undecided() != 0);
             self.conditions.turn(clock::now());
         }
     }
@@ -151,17 +168,10 @@ impl Agent {
     fn noticed(&mut self, notice: Notice, watch: &mut PodWatch) -> Result<(), AgentError> {
         match notice {
             Notice::Unclassified(record) => self.unclassified(*record, watch)?,
-            Notice::Held(record) => {
-                let (pod, reason) = (self.name(record.header.gate), record.reason);
-                let reason = Reason::try_from(reason).unwrap_or(Reason::Invalid);
-                let held_us = clock::now().since(record.first_drop) / 1000;
-                tracing::debug!(pod, %reason, socket = record.header.socket.0, held_us, "connection held");
-                self.held(record.header.gate);
-            }
-            Notice::Ended(record, outcome) => {
-                let pod = self.name(record.header.gate);
-                tracing::debug!(pod, %outcome, socket = record.header.socket.0, "connection waits no longer");
-            }
+            Notice::Held(record) => self.held(&record),
+            Notice::Ended(record, outcome) => self.ended(&record, outcome),
+            Notice::Changed(gate, state, reason) => self.changed(gate, state, reason),
+            Notice::Listening(gate) => self.listening(gate),
             Notice::Opened(gate, summary) => self.opened(gate, &summary),
         }
         Ok(())
@@ -217,7 +227,7 @@ impl Agent {
                 }
                 Act::Terminate(gate) => {
                     self.inherited.remove(&gate);
-                    tracing::info!(pod = self.name(gate), reason = %Reason::Terminating, "nothing is held any longer");
+                    self.terminating(gate);
                     if let Some(home) = self.home(gate) {
                         self.app.terminate(gate, home);
                     }
@@ -225,7 +235,7 @@ impl Agent {
                 }
                 Act::Retire(gate) => {
                     self.inherited.remove(&gate);
-                    self.holding.remove(&gate);
+                    self.gone(gate);
                     self.app.retire(gate);
                 }
                 Act::ForgetContainer(container) => self.app.forget_container(container),
@@ -252,7 +262,7 @@ impl Agent {
             Some(reason) => self.app.resume(gate, spec, home, reason),
             None => self.app.enrol(gate, spec, home),
         }
-        tracing::info!(pod = self.name(gate), %mode, ready, "gated");
+        tracing::debug!(pod = self.name(gate), %mode, ready, "gated");
         self.hand_on(gate);
     }
 
@@ -282,7 +292,7 @@ impl Agent {
         match (self.roster.pod(gate), self.roster.cgroup(gate)) {
             (Some(pod), _) => pod.path(),
             (None, Some(cgroup)) => cgroup.uid.to_string(),
-            (None, None) => format!("cgroup {}", gate.0),
+            (None, None) => self.journal.name(gate).unwrap_or_else(|| format!("cgroup {}", gate.0)),
         }
     }
 }

@@ -66,7 +66,7 @@ impl Agent {
         let class = name.as_ref().and_then(|name| self.roster.class_of(pod.id, name)).unwrap_or(ContainerClass::Exempt);
         self.app.classify(container, class);
         let name = name.unwrap_or_default();
-        tracing::info!(pod = self.name(pod.id), container = name, %class, "container told apart");
+        self.told_apart(pod.id, &name, class);
         self.roster.identified(pod.id, container, name, class);
         Some(class)
     }

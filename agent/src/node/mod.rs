@@ -8,8 +8,10 @@
 //! - What it leaves behind on SIGTERM works without it: programs, maps and gates stay pinned for the successor.
 
 mod agent;
+mod answers;
 mod classify;
 mod inherit;
+mod journal;
 pub mod roster;
 mod start;
 mod tell;
@@ -17,9 +19,19 @@ mod waiting;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
-use crate::pods::{defaults::Defaults, source};
+use conngate_common::reason::Reason;
+
+use crate::{
+    metrics::PodSeries,
+    pods::{defaults::Defaults, source},
+};
 
 pub use self::start::run;
+
+/// A reason that the kernel told of.
+fn reason(code: u32) -> Reason {
+    Reason::try_from(code).unwrap_or(Reason::Invalid)
+}
 
 /// What the agent is told on its command line.
 #[derive(Clone)]
@@ -34,8 +46,14 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Remove all on exit.
     pub detach_on_exit: bool,
-    /// Where /healthz and /readyz are served.
+    /// Where /healthz, /readyz and /metrics are served.
     pub listen: SocketAddr,
+    /// Where the command line asks.
+    pub socket: PathBuf,
+    /// Which pods get series of their own.
+    pub series: PodSeries,
+    /// Bytes of the ring buffer; `None`: as the object has it.
+    pub ring_buffer: Option<u32>,
     /// Probes per second.
     pub probe_budget: NonZeroU32,
     /// See [`crate::kernel::load::LogLevel`].

@@ -100,6 +100,12 @@ struct Member {
     containers: BTreeMap<CgroupId, Known>,
 }
 
+impl Member {
+    fn id(&self) -> Option<CgroupId> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.id)
+    }
+}
+
 /// The pods of this node.
 #[derive(Debug, Default)]
 pub struct Roster {
@@ -186,10 +192,50 @@ impl Roster {
         Some(matches!(told, Told::Gated(_)))
     }
 
-    /// Whether some cgroup's pod is not known, so that nobody can say whether its connections are held.
+    /// How many pods nobody has told of yet, so that nobody can say whether their connections are held.
     #[must_use]
-    pub fn has_undecided(&self) -> bool {
-        self.members.values().any(|member| member.cgroup.is_some() && member.told.is_none())
+    pub fn undecided(&self) -> usize {
+        self.members.values().filter(|member| member.cgroup.is_some() && member.told.is_none()).count()
+    }
+
+    /// The pods that are meant by a name, by a namespace and a name, or by a UID: each as people call it, and its gate's
+    /// cgroup once it has one.
+    #[must_use]
+    pub fn meant_by(&self, name: &str) -> Vec<(String, Option<CgroupId>)> {
+        let called = |(uid, member): (&PodUid, &Member)| match &member.pod {
+            Some(pod) => (pod.name == name || pod.path() == name).then(|| (pod.path(), member.id())),
+            None => (uid.to_string() == name).then(|| (uid.to_string(), member.id())),
+        };
+        self.members.iter().filter_map(called).collect()
+    }
+
+    /// Why a gate's pod has none; `None`: it has one.
+    #[must_use]
+    pub fn why_not(&self, gate: CgroupId) -> Option<String> {
+        let member = self.members.get(self.gates.get(&gate)?)?;
+        match (&member.told, &member.refused, &member.pod) {
+            (Some(Told::Gated(_)), ..) => None,
+            (Some(Told::Terminating), ..) => Some("it is being deleted, or has ended".to_owned()),
+            (Some(Told::Declined), Some(bad), _) => Some(bad.to_string()),
+            (Some(Told::Declined), None, Some(pod)) => match ask(pod, &self.defaults) {
+                Ok(Ask::None(why)) => Some(why.explanation().to_owned()),
+                Ok(Ask::Gate(_)) | Err(_) => None,
+            },
+            (Some(Told::Declined) | None, ..) => Some("no source has told of it".to_owned()),
+        }
+    }
+
+    /// The name of a container that was told apart.
+    #[must_use]
+    pub fn container_name(&self, gate: CgroupId, container: CgroupId) -> Option<&str> {
+        Some(self.members.get(self.gates.get(&gate)?)?.containers.get(&container)?.name.as_str())
+    }
+
+    /// The containers of a gate that were told apart.
+    pub fn containers(&self, gate: CgroupId) -> impl Iterator<Item = (&str, ContainerClass)> {
+        let member = self.gates.get(&gate).and_then(|uid| self.members.get(uid));
+        let known = member.into_iter().flat_map(|member| member.containers.values());
+        known.map(|known| (known.name.as_str(), known.class))
     }
 
     /// What the container `name` of the pod is. A name that the last word of the pod does not have is a container that was

@@ -201,11 +201,11 @@ fn containers_of_a_pod_that_is_gone_are_forgotten_with_it() {
 fn pod_that_nobody_has_told_of_is_undecided() {
     let pod = asking("off");
     let mut roster = roster();
-    assert!(!roster.has_undecided());
+    assert_eq!(roster.undecided(), 0);
     roster.appeared(cgroup(&pod, GATE));
-    assert!(roster.has_undecided());
+    assert_eq!(roster.undecided(), 1);
     roster.seen(Arc::new(pod));
-    assert!(!roster.has_undecided());
+    assert_eq!(roster.undecided(), 0);
 }
 
 #[test]

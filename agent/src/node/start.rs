@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Config,
-    agent::{Agent, Ended},
+    agent::{Agent, Ended, Joined},
     roster::Roster,
 };
 use crate::{
@@ -32,12 +32,16 @@ use crate::{
         pins::{self, Pins},
         records::Ring,
     },
+    metrics::Recorded,
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
     serve::{
+        Counter,
         conditions::{Condition, Conditions},
-        http,
+        desk::{Desk, Question},
+        http, socket,
     },
+    view::Time,
 };
 
 /// Between two tries of what may yet succeed.
@@ -51,14 +55,25 @@ const TOLD: usize = 1024;
 /// # Errors
 /// When it cannot serve its own endpoints or hear signals, which no waiting mends.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let conditions = Conditions::new(clock::now());
-    let address = http::serve(config.listen, conditions.clone())
+    let (desk, questions) = Desk::new();
+    let counter = Counter {
+        conditions: Conditions::new(clock::now()),
+        recorded: Recorded::new(),
+        desk,
+        node: config.sources.node_name.clone(),
+        started: Time::now(),
+    };
+    let conditions = counter.conditions.clone();
+    let address = http::serve(config.listen, counter.clone())
         .await
         .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
-    tracing::info!(%address, "serving /healthz and /readyz");
+    tracing::info!(%address, "serving /healthz, /readyz and /metrics");
+    let recorded = counter.recorded.clone();
+    let _socket = socket::serve(&config.socket, counter)
+        .inspect_err(|error| tracing::warn!(error = error_chain(error), "the command line cannot ask this agent"));
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        ended = work(&config, &conditions) => match ended? {},
+        ended = work(&config, &conditions, recorded, questions) => match ended? {},
         _ = term.recv() => tracing::info!("SIGTERM"),
         _ = int.recv() => tracing::info!("SIGINT"),
     }
@@ -71,7 +86,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn work(config: &Config, conditions: &Conditions) -> anyhow::Result<Infallible> {
+async fn work(
+    config: &Config,
+    conditions: &Conditions,
+    recorded: Recorded,
+    questions: mpsc::Receiver<Question>,
+) -> anyhow::Result<Infallible> {
     match capabilities::missing().as_slice() {
         [] => conditions.met(Condition::Capabilities),
         missing => conditions.unmet_because(Condition::Capabilities, format!("missing {}", missing.join(", "))),
@@ -85,8 +105,10 @@ async fn work(config: &Config, conditions: &Conditions) -> anyhow::Result<Infall
     let mut kubepods = find(config, conditions).await;
     let (mut loaded, ring) = load(config, pins.as_ref(), conditions).await;
     let (tell, told) = mpsc::channel(TOLD);
-    let name = config.sources.node_name.as_deref().unwrap_or_default();
-    let recorder = config.sources.client.clone().map_or_else(Recorder::nowhere, |client| Recorder::start(client, name));
+    let name = config.sources.node_name.clone();
+    let recorder = config.sources.client.clone().map_or_else(Recorder::nowhere, |client| {
+        Recorder::start(client, name.as_deref().unwrap_or_default(), recorded.clone())
+    });
     let sources = Sources::start(config.sources.clone(), tell)?;
     let node = Node {
         pod_levels: levels(&mut loaded, &kubepods, conditions).await,
@@ -94,9 +116,10 @@ async fn work(config: &Config, conditions: &Conditions) -> anyhow::Result<Infall
         capture_ports: capture_ports(),
         probe_budget: config.probe_budget,
     };
-    let app = App::new(loaded, ring, NetnsWorker::start()?, node)?;
+    let app = App::new(loaded, ring, NetnsWorker::start()?, node, recorded)?;
     let roster = Roster::new(config.defaults.clone());
-    let mut agent = Agent::new(app, roster, sources, told, recorder, conditions.clone());
+    let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions };
+    let mut agent = Agent::new(app, roster, joined, name, config.series);
     loop {
         let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref());
         let watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
@@ -165,7 +188,7 @@ async fn load(config: &Config, pins: Option<&Pins>, conditions: &Conditions) -> 
     loop {
         let loaded = Object::open(config.bpf_object.as_deref())
             .map_err(LoadError::from)
-            .and_then(|object| load::load(&object, config.bpf_log, pins));
+            .and_then(|object| load::load(&object, config.bpf_log, pins, config.ring_buffer));
         match loaded {
             Ok(loaded) => return loaded,
             Err(error) => conditions.unmet_because(Condition::Programs, error_chain(&error)),

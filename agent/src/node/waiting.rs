@@ -35,6 +35,11 @@ impl Waiting {
         Self { room: ROOM, ..Self::default() }
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.for_pod.values().map(Vec::len).sum::<usize>() + self.for_container.len()
+    }
+
     /// Waits until the pod is known.
     pub(super) fn for_pod(&mut self, record: ParkedRecord) {
         if self.take_place() {
@@ -77,8 +82,7 @@ impl Waiting {
             !records.is_empty()
         });
         self.for_container.retain(|(_, record)| waits(record));
-        let taken = self.for_pod.values().map(Vec::len).sum::<usize>() + self.for_container.len();
-        self.room = ROOM.saturating_sub(taken);
+        self.room = ROOM.saturating_sub(self.len());
     }
 
     fn take_place(&mut self) -> bool {

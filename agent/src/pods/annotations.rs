@@ -97,6 +97,22 @@ impl NotAsked {
             Self::HostNetwork => "host-network",
         }
     }
+
+    /// What it means, for people.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Off => "conngate.io/mode is off",
+            Self::Default => "it has no annotation conngate.io/mode, and the node's default is off",
+            Self::NamespaceNotSelected => {
+                "it has no annotation conngate.io/mode, and the node's default is for other namespaces"
+            }
+            Self::NamespaceUnknown => {
+                "it has no annotation conngate.io/mode, and the labels of its namespace are not known yet"
+            }
+            Self::HostNetwork => "it uses the node's network namespace, where no mesh captures",
+        }
+    }
 }
 
 impl fmt::Display for NotAsked {

@@ -3,13 +3,7 @@
 //! Knows nothing of why. Needs `create` on events in events.k8s.io and nothing else: an event is never read or patched.
 //! Recording never blocks; what does not fit, comes too often or cannot be sent is dropped and counted.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -23,7 +17,10 @@ use super::{
     event_limits::Limits,
     pod::{Pod, cut},
 };
-use crate::uid::PodUid;
+use crate::{
+    metrics::recorded::{EventResult, Recorded},
+    uid::PodUid,
+};
 
 /// Events that wait to be sent.
 const QUEUE: usize = 256;
@@ -81,7 +78,7 @@ impl Happening {
 #[derive(Clone, Debug)]
 pub struct Recorder {
     queue: Option<mpsc::Sender<Notice>>,
-    dropped: Arc<AtomicU64>,
+    recorded: Recorded,
 }
 
 #[derive(Debug)]
@@ -99,18 +96,17 @@ impl Recorder {
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn start(client: Client, node: &str) -> Self {
+    pub fn start(client: Client, node: &str, recorded: Recorded) -> Self {
         let (queue, notices) = mpsc::channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
         let instance = cut(node, MAX_INSTANCE).to_owned();
-        tokio::spawn(post(client, instance, notices, Arc::clone(&dropped)));
-        Self { queue: Some(queue), dropped }
+        tokio::spawn(post(client, instance, notices, recorded.clone()));
+        Self { queue: Some(queue), recorded }
     }
 
     /// A recorder for machines without Kubernetes: it drops what it is given, and that does not count.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { queue: None, dropped: Arc::default() }
+        Self { queue: None, recorded: Recorded::new() }
     }
 
     /// Records that something happened to `pod`; `note` is for people, and cut at 1024 bytes.
@@ -124,24 +120,17 @@ impl Recorder {
             note: cut(note, MAX_NOTE).to_owned(),
         };
         if queue.try_send(notice).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.recorded.event(EventResult::Dropped);
         }
-    }
-
-    /// How many events were not sent: they were said already, there were too many, the queue was
-    /// full, or the API server did not take them.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }
 
-async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Notice>, dropped: Arc<AtomicU64>) {
+async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Notice>, recorded: Recorded) {
     let mut limits = Limits::default();
     let mut last_error = None;
     while let Some(notice) = notices.recv().await {
         if !limits.admit(Instant::now(), notice.uid, notice.happening.reason(), &notice.note) {
-            dropped.fetch_add(1, Ordering::Relaxed);
+            recorded.event(EventResult::Dropped);
             continue;
         }
         let events: Api<Event> = Api::namespaced(client.clone(), &notice.namespace);
@@ -151,7 +140,7 @@ async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Noti
             Ok(Err(error)) => Some(super::source::explain(&error, "create on events (events.k8s.io)")),
             Err(_) => Some(format!("the API server did not answer within {PATIENCE:?}")),
         };
-        dropped.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
+        recorded.event(if error.is_some() { EventResult::Dropped } else { EventResult::Sent });
         if let Some(why) = error.as_ref().filter(|_| error != last_error) {
             tracing::warn!(%why, "Kubernetes Events cannot be sent");
         }

@@ -3,7 +3,7 @@
 //! Knows nothing of when to ask again. Whoever answers may be hostile: only status 200 counts, redirects are answers like
 //! any other, and the whole exchange is bounded in time ([`DEADLINE`]) and memory ([`MAX_HEAD`], [`MAX_BODY`]).
 
-use std::{convert::Infallible, error::Error, future::pending, io, time::Duration};
+use std::{convert::Infallible, error::Error, fmt, future::pending, io, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::url::ReadyUrl;
-use crate::netns::{Netns, NetnsError, NetnsWorker};
+use crate::{
+    app::error_chain,
+    netns::{Netns, NetnsError, NetnsWorker},
+};
 
 /// How long one probe may take, all in all.
 pub const DEADLINE: Duration = Duration::from_millis(250);
@@ -71,6 +74,34 @@ pub enum ProbeError {
     /// The deadline has passed.
     #[error("no complete answer within {0:?}")]
     Deadline(Duration),
+}
+
+impl Answer {
+    /// Every word of [`Answer::word`].
+    pub const WORDS: [&'static str; 6] = ["ready", "not-ready", "refused", "unreachable", "invalid", "timeout"];
+
+    /// The word for machines.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady { .. } => "not-ready",
+            Self::Failed(ProbeError::Refused) => "refused",
+            Self::Failed(ProbeError::Netns(_) | ProbeError::Connect(_)) => "unreachable",
+            Self::Failed(ProbeError::Http(_) | ProbeError::Body(_)) => "invalid",
+            Self::Failed(ProbeError::Deadline(_)) => "timeout",
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("200"),
+            Self::NotReady { status, word } => write!(f, "{status} {word}"),
+            Self::Failed(error) => f.write_str(&error_chain(error)),
+        }
+    }
 }
 
 /// Asks `url` in `netns`, for at most `deadline`.

@@ -1,30 +1,48 @@
-//! The HTTP endpoints that the kubelet and the operator ask: /healthz and /readyz.
+//! The HTTP endpoints that the kubelet, Prometheus and the operator ask: /healthz, /readyz and /metrics.
 //!
-//! Knows nothing of what the conditions mean. /healthz fails only when the agent's loop is stuck: an outage of the API
-//! server is no reason to restart an agent.
+//! Knows nothing of what the conditions and the metrics mean. /healthz fails only when the agent's
+//! loop is stuck: an outage of the API server is no reason to restart an agent.
 
 use std::{io, net::SocketAddr};
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use tokio::net::TcpListener;
 
-use super::conditions::Conditions;
-use crate::kernel::clock;
+use super::{Counter, desk::Question};
+use crate::{kernel::clock, metrics};
 
 /// Serves on `address` until the runtime ends.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(address: SocketAddr, conditions: Conditions) -> io::Result<SocketAddr> {
+pub async fn serve(address: SocketAddr, counter: Counter) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let router = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(conditions);
+    let router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(counter);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(bound)
 }
 
-async fn healthz(State(conditions): State<Conditions>) -> (StatusCode, String) {
-    match conditions.stuck(clock::now()) {
+async fn metrics(State(counter): State<Counter>) -> Response {
+    let snapshot = counter.desk.ask(Question::Snapshot).await;
+    match metrics::text(&counter.recorded, &counter.conditions, counter.started, snapshot.as_ref()) {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn healthz(State(counter): State<Counter>) -> (StatusCode, String) {
+    match counter.conditions.stuck(clock::now()) {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(since) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("the event loop has not turned for {} s\n", since.as_secs()))
@@ -32,7 +50,7 @@ async fn healthz(State(conditions): State<Conditions>) -> (StatusCode, String) {
     }
 }
 
-async fn readyz(State(conditions): State<Conditions>) -> (StatusCode, String) {
+async fn readyz(State(Counter { conditions, .. }): State<Counter>) -> (StatusCode, String) {
     let missing = conditions.missing();
     if missing.is_empty() {
         let degraded = conditions.degraded().map(|why| format!("degraded: {why}\n"));
@@ -45,7 +63,14 @@ async fn readyz(State(conditions): State<Conditions>) -> (StatusCode, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::conditions::Condition;
+    use crate::{
+        metrics::Recorded,
+        serve::{
+            conditions::{Condition, Conditions},
+            desk::Desk,
+        },
+        view::Time,
+    };
 
     async fn answer(address: SocketAddr, path: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -60,7 +85,11 @@ mod tests {
     #[tokio::test]
     async fn readyz_names_what_is_missing_until_nothing_is() {
         let conditions = Conditions::new(clock::now());
-        let address = serve("127.0.0.1:0".parse().unwrap(), conditions.clone()).await.unwrap();
+        // Nobody is at the desk: the loop has not begun.
+        let (desk, _) = Desk::new();
+        let (conditions_of_it, recorded) = (conditions.clone(), Recorded::new());
+        let counter = Counter { conditions: conditions_of_it, recorded, desk, node: None, started: Time::now() };
+        let address = serve("127.0.0.1:0".parse().unwrap(), counter).await.unwrap();
         Condition::ALL.into_iter().for_each(|condition| conditions.met(condition));
         conditions.unmet_because(Condition::Pods, "pods is forbidden");
         let text = answer(address, "/readyz").await;
@@ -68,5 +97,8 @@ mod tests {
         conditions.met(Condition::Pods);
         assert!(answer(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(answer(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let text = answer(address, "/metrics").await;
+        assert!(text.contains("\nconngate_condition_met{condition=\"pods\"} 1\n"), "{text}");
+        assert!(!text.contains("conngate_connections_held_total"), "what cannot be read is absent: {text}");
     }
 }

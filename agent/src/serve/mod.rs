@@ -1,6 +1,62 @@
-//! What the agent serves to others: /healthz and /readyz over HTTP.
+//! What the agent serves to others: /healthz, /readyz and /metrics over HTTP, and the command line's API over a socket.
 //!
-//! Knows nothing of gates: it shows what the agent's loop tells it.
+//! Knows nothing of gates: it shows what the agent's loop tells it. What serves is handed one [`Counter`].
 
+pub mod api;
 pub mod conditions;
+pub mod desk;
 pub mod http;
+pub mod socket;
+
+use conngate_common::ABI_VERSION;
+
+use self::{
+    conditions::{Condition, Conditions},
+    desk::{Desk, Question},
+};
+use crate::{
+    kernel::clock,
+    metrics::Recorded,
+    view::{Time, VERSION, status},
+};
+
+/// Where those who ask are served.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// What the agent needs.
+    pub conditions: Conditions,
+    /// What this process counts.
+    pub recorded: Recorded,
+    /// The loop.
+    pub desk: Desk,
+    /// This node's name in the Kubernetes API.
+    pub node: Option<String>,
+    /// When the agent began.
+    pub started: Time,
+}
+
+impl Counter {
+    /// How the agent is, also while its loop does not answer.
+    pub async fn status(&self) -> status::Status {
+        let missing = self.conditions.missing();
+        let unmet = |condition| missing.iter().find(|(unmet, _)| *unmet == condition).map(|(_, why)| why.clone());
+        let conditions = Condition::ALL
+            .into_iter()
+            .map(|condition| status::Condition { name: condition.word().to_owned(), unmet: unmet(condition) });
+        status::Status {
+            version: VERSION,
+            agent: status::Agent {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                abi: ABI_VERSION,
+                node: self.node.clone(),
+                pid: std::process::id(),
+                started: self.started,
+                heartbeat_age_seconds: self.recorded.heartbeat_age(clock::now()).map(|age| age.as_secs_f64()),
+            },
+            ready: missing.is_empty(),
+            conditions: conditions.collect(),
+            degraded: self.conditions.degraded(),
+            live: self.desk.ask(Question::Status).await,
+        }
+    }
+}

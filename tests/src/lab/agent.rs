@@ -4,22 +4,29 @@
 //! its endpoints.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
 
-use super::{gated, http, kubelet::Node, process::Running, wait::wait_until};
+use super::{
+    gated, http,
+    kubelet::Node,
+    process::{Running, mark},
+    wait::wait_until,
+};
 
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +37,7 @@ pub struct Agent {
     process: Running,
     log: Arc<Mutex<Vec<Value>>>,
     address: SocketAddr,
+    socket: PathBuf,
 }
 
 impl Agent {
@@ -45,6 +53,7 @@ impl Agent {
         let mut command = command(node)?;
         command.args(["--pod-source", "file", "--log-format", "json", "--listen", "127.0.0.1:0"]);
         command.arg("--pod-manifests").arg(node.manifests()).arg("--cgroup-root").arg(node.cgroup().path());
+        command.arg("--socket").arg(node.socket());
         command.args(options).env("CONNGATE_LOG", "conngate=debug").stdin(Stdio::null()).stderr(Stdio::piped());
         let mut process = Running::start(command)?;
         let stderr = process.child().stderr.take().context("stderr is a pipe")?;
@@ -56,8 +65,8 @@ impl Agent {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
         });
-        let mut agent = Self { process, log, address: ([127, 0, 0, 1], 0).into() };
-        let serving = agent.wait_for("serving /healthz and /readyz", 1)?;
+        let mut agent = Self { process, log, address: ([127, 0, 0, 1], 0).into(), socket: node.socket() };
+        let serving = agent.wait_for("serving /healthz, /readyz and /metrics", 1)?;
         agent.address = serving[0]["address"].as_str().context("an address")?.parse()?;
         Ok(agent)
     }
@@ -90,6 +99,44 @@ impl Agent {
             is_it(status, &text).then_some(text)
         })
         .with_context(|| self.last_words())
+    }
+
+    /// All its metrics: each sample's name with its labels, as the text has them, and its value.
+    pub fn metrics(&self) -> Result<BTreeMap<String, f64>> {
+        let (status, text) = http::fetch(self.address, "/metrics")?;
+        ensure!(status == 200, "/metrics: {status} {text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
+            Ok((name.to_owned(), value.parse().with_context(|| format!("no value: {line}"))?))
+        });
+        samples.collect()
+    }
+
+    /// The sample of this name and these labels, as the text has them; 0: there is none.
+    pub fn metric(&self, sample: &str) -> Result<f64> {
+        Ok(self.metrics()?.get(sample).copied().unwrap_or_default())
+    }
+
+    /// `conngate ARGUMENTS`, to ask this agent.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(gated::binary()?);
+        mark(&mut command);
+        command.args(arguments).env("CONNGATE_SOCKET", &self.socket).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// What `conngate ARGUMENTS` prints of this agent; it must succeed.
+    pub fn told(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.ask(arguments)?.output().context("conngate cannot be started")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "conngate {arguments:?}: {}: {stderr}", output.status);
+        String::from_utf8(output.stdout).context("not UTF-8")
+    }
+
+    /// As [`Agent::told`] with `-o json`.
+    pub fn told_json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.told(&[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| text)
     }
 
     /// Sends it a signal.

@@ -9,24 +9,29 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{runtime, time::timeout};
 
 use super::namespace::Namespace;
 
-/// A main thread that is busy with a configuration answers late, not never.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A main thread that is busy with a configuration answers late, not never; a browser that starts later still.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Status and body of `METHOD http://127.0.0.1:port/path`, asked inside `namespace`.
 pub fn ask(namespace: &Namespace, port: u16, method: &str, path: &str) -> Result<(u16, String)> {
-    exchange(namespace.enter(|| connect((Ipv4Addr::LOCALHOST, port).into()))?, method, path)
+    exchange(namespace.enter(|| connect((Ipv4Addr::LOCALHOST, port).into()))?, method, path, String::new())
 }
 
 /// Status and body of `GET http://address/path`, asked where we are.
 pub fn fetch(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    exchange(connect(address)?, "GET", path)
+    exchange(connect(address)?, "GET", path, String::new())
+}
+
+/// Status and body of `METHOD http://address/path` with a body, asked where we are.
+pub fn send(address: SocketAddr, method: &str, path: &str, body: String) -> Result<(u16, String)> {
+    exchange(connect(address)?, method, path, body)
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -35,8 +40,9 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-fn exchange(connection: TcpStream, method: &str, path: &str) -> Result<(u16, String)> {
-    let request = Request::builder().method(method).uri(path).header("host", "lab").body(Empty::<Bytes>::new())?;
+fn exchange(connection: TcpStream, method: &str, path: &str, body: String) -> Result<(u16, String)> {
+    let host = connection.peer_addr()?.to_string();
+    let request = Request::builder().method(method).uri(path).header("host", host).body(Full::<Bytes>::from(body))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let exchange = async {
         let stream = TokioIo::new(tokio::net::TcpStream::from_std(connection)?);

@@ -8,6 +8,7 @@
 //! - threads that enter a namespace do nothing else and end there.
 
 pub mod agent;
+pub mod browser;
 pub mod cgroup;
 pub mod client;
 pub mod control_plane;
@@ -23,12 +24,14 @@ pub mod process;
 pub mod redirect;
 mod server;
 pub mod session;
+pub mod terminal;
 pub mod tool;
 pub mod upstream;
 pub mod wait;
 
 pub use self::{
     agent::Agent,
+    browser::Browser,
     cgroup::Cgroup,
     control_plane::{Answer, ControlPlane},
     envoy::Envoy,
@@ -39,6 +42,7 @@ pub use self::{
     pod::Pod,
     redirect::Redirect,
     session::{alone, run},
+    terminal::Terminal,
     upstream::Upstream,
     wait::wait_until,
 };

@@ -1,10 +1,10 @@
 //! The root of the node's pods may come late, go and come again, or be two: /readyz says what is waited for.
 
 use anyhow::Result;
-use conngate_tests::lab::{self, Agent, KubePod, Namespace, Node, Qos, kubelet::KUBEPODS};
+use conngate_tests::lab::{self, Agent, KubePod, Namespace, Node, Qos, kubelet::KUBEPODS, wait_until};
 
 use crate::{
-    agent_world::initializing,
+    agent_world::{PATIENCE, initializing},
     world::{CAPTURED_V4, assert_reached},
 };
 
@@ -53,6 +53,17 @@ fn agent_whose_root_of_pods_is_made_anew_gates_the_pods_in_it() -> Result<()> {
         // The pod and its sidecar go with it: what runs there is not looked at here.
         world.node.remove_kubepods(KUBEPODS)?;
         agent.wait_readyz("waits", is_waiting)?;
+        // Its loop rests, and so does the heartbeat: metrics and status say so.
+        wait_until(PATIENCE, "the heartbeat grows old", || {
+            (agent.metric("conngate_heartbeat_age_seconds").ok()? > 1.0).then_some(())
+        })?;
+        let metrics = agent.metrics()?;
+        assert_eq!(metrics["conngate_condition_met{condition=\"cgroups\"}"], 0.0);
+        assert!(!metrics.contains_key("conngate_connections_held_total"), "what cannot be read is absent");
+        let status = agent.ask(&["status"])?.output()?;
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert_eq!(status.status.code(), Some(1), "{said}");
+        assert!(said.contains("NOT READY") && said.contains("waits for cgroups: "), "{said}");
         world.node.make_kubepods(KUBEPODS)?;
         agent.wait_for("kubepods cgroup", 2)?;
         agent.wait_readyz("ok", |status, _| status == 200)?;

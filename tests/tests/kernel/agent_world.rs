@@ -16,10 +16,12 @@ use conngate_common::{
 };
 use conngate_tests::{
     clock::mono_ns,
-    lab::{self, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Upstream, kubelet::Container},
+    lab::{
+        self, Agent, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Upstream, client::Client, kubelet::Container,
+    },
 };
 
-use crate::world;
+use crate::world::{self, CAPTURED_V4};
 
 /// Far beyond what anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +56,16 @@ pub(crate) fn on_node(
     let sidecar: Container<'_> = pod.container("istio-proxy")?;
     let envoy = Envoy::start_in(&netns, &control_plane, Some(sidecar.cgroup()))?;
     test(&mut World { node, pod, netns: &netns, control_plane: &control_plane, envoy })
+}
+
+/// The pod is told of, and its application holds a connection: while the container lives.
+pub(crate) fn holding<'lab>(world: &World<'lab>) -> Result<(Agent, Container<'lab>, Client)> {
+    world.pod.tell()?;
+    let agent = Agent::start(world.node, &[])?;
+    let app = world.pod.container("app")?;
+    let client = app.connect(CAPTURED_V4, &[])?;
+    agent.wait_for("connection held", 1)?;
+    Ok((agent, app, client))
 }
 
 /// What the kernel holds for the agent of a node, whether one runs or not.

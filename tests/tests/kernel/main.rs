@@ -1,10 +1,12 @@
 //! The kernel tests: the real programs, real sockets, a mesh's redirect and a real Envoy. Root is needed; a test that is
 //! not run says so loudly, and under CI it fails.
 
+mod agent_asked;
 mod agent_change;
 mod agent_containers;
 mod agent_hold;
 mod agent_life;
+mod agent_metrics;
 mod agent_ready;
 mod agent_roots;
 mod agent_unknown;

@@ -57,8 +57,9 @@ fn connect_hook_held_by_another_connections_are_held_without_attribution() -> Re
         let check = check.arg("check").output()?;
         let said = String::from_utf8_lossy(&check.stdout).into_owned();
         assert!(check.status.success(), "a warning is no failure: {said}");
-        let warning = said.lines().find(|line| line.starts_with("warn")).with_context(|| said.clone())?;
-        assert!(warning.contains("cgroup/connect4") && warning.contains("not attributed"), "{warning}");
+        let warns = |line: &&str| line.starts_with("warn") && line.contains("cgroup/connect4");
+        let warning = said.lines().find(warns).with_context(|| said.clone())?;
+        assert!(warning.contains("not attributed"), "{warning}");
 
         let client = client::binary()?;
         let command = [client.to_str().context("a path in UTF-8")?, "connect", CAPTURED_V4];

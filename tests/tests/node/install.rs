@@ -44,7 +44,8 @@ pub(crate) fn install_unready(cluster: &Cluster, values: &[&str]) -> Result<()> 
     let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never");
     let mut arguments = vec!["upgrade", "--install", "conngate", chart, "--namespace", NAMESPACE, "--create-namespace"];
     let root = format!("cgroupRoot={}", cgroup(cluster)?.display());
-    arguments.extend(["--reset-values", "--set", &image, "--set", &root]);
+    // What happens to single pods it says at this level only.
+    arguments.extend(["--reset-values", "--set", &image, "--set", &root, "--set", "log.filter=conngate=debug"]);
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     cluster.helm(&arguments).map(drop)
 }

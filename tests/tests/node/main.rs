@@ -12,6 +12,7 @@ mod install;
 mod kinds;
 mod manifests;
 mod modes;
+mod operate;
 mod pods;
 mod rights;
 mod rollout;
@@ -84,6 +85,11 @@ fn main() -> ExitCode {
         sources::api_server_that_goes_and_comes_beside_a_trusted_kubelet_only_degrades,
         sources::watch_whose_version_has_expired_is_begun_anew,
         sources::kubelet_and_containerd_started_anew_change_nothing_for_pods_and_new_ones_are_gated,
+        operate::prometheus_scrapes_the_agent_its_rules_hold_and_every_panel_has_data,
+        operate::command_line_answers_inside_of_the_daemon_set,
+        operate::helm_test_asks_every_agent,
+        operate::log_at_its_usual_level_has_one_line_for_each_gate,
+        operate::gate_that_times_out_says_on_the_pod_what_was_not_ready,
         rollout::upgrade_in_mid_hold_refuses_nothing_and_the_new_agent_opens_the_gate,
         rollout::agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_the_gate,
         rollout::uninstall_after_detach_on_exit_leaves_nothing_pinned,

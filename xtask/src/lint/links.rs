@@ -41,7 +41,7 @@ mod tests {
 
     fn found(path: &str, content: &str) -> Vec<String> {
         let file = File { path: path.to_owned(), content: content.to_owned() };
-        let exists = |path: &str| ["ARCHITECTURE.md", "docs/kernel.md", "docs/hold.svg"].contains(&path);
+        let exists = |path: &str| ["ARCHITECTURE.md", "docs/kernel-support.md", "docs/hold.svg"].contains(&path);
         findings(&file, exists).iter().map(Finding::to_string).collect()
     }
 

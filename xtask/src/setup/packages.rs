@@ -29,6 +29,13 @@ const LABORATORY: &[Needed] = &[
     Needed { program: "pip3", package: "python3-pip" },
 ];
 
+/// A browser for the page of `conngate report`, and letters for it.
+const BROWSER: &[Needed] = &[
+    Needed { program: "chromium", package: "chromium" },
+    Needed { program: "chromedriver", package: "chromium-driver" },
+    Needed { program: "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", package: "fonts-dejavu-core" },
+];
+
 /// libFuzzer is built from its sources, by a C++ compiler.
 const FUZZ: &[Needed] = &[Needed { program: "c++", package: "g++" }];
 
@@ -47,20 +54,24 @@ const NODE: &[Needed] = &[
     Needed { program: "runc", package: "runc" },
     Needed { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" },
     Needed { program: "mmdebstrap", package: "mmdebstrap" },
+    Needed { program: "prometheus", package: "prometheus" },
+    Needed { program: "promtool", package: "prometheus" },
 ];
 
 /// What `purpose` needs.
-pub(crate) fn needed(purpose: Purpose) -> &'static [Needed] {
-    match purpose {
-        Purpose::Demo | Purpose::Test => LABORATORY,
-        Purpose::Ebpf => EBPF,
-        Purpose::Fuzz => FUZZ,
-        Purpose::Node => NODE,
-    }
+pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> {
+    let lists: &[&[Needed]] = match purpose {
+        Purpose::Demo => &[LABORATORY],
+        Purpose::Test => &[LABORATORY, BROWSER],
+        Purpose::Ebpf => &[EBPF],
+        Purpose::Fuzz => &[FUZZ],
+        Purpose::Node => &[NODE],
+    };
+    lists.iter().copied().flatten()
 }
 
 /// Installs what is missing of `needed`.
-pub(crate) fn install(needed: &[Needed]) -> Result<()> {
+pub(crate) fn install(needed: impl Iterator<Item = &'static Needed>) -> Result<()> {
     let packages = missing(needed, |program| find(program).is_some());
     if packages.is_empty() {
         return Ok(());
@@ -82,9 +93,8 @@ fn apt() -> Command {
 }
 
 /// The packages whose programs are not `present`, each once.
-fn missing(needed: &[Needed], present: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> =
-        needed.iter().filter(|needed| !present(needed.program)).map(|needed| needed.package).collect();
+fn missing(needed: impl Iterator<Item = &'static Needed>, present: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = needed.filter(|needed| !present(needed.program)).map(|needed| needed.package).collect();
     packages.dedup();
     packages
 }
@@ -95,11 +105,11 @@ mod tests {
 
     #[test]
     fn missing_all_present_is_empty() {
-        assert!(missing(LABORATORY, |_| true).is_empty());
+        assert!(missing(LABORATORY.iter(), |_| true).is_empty());
     }
 
     #[test]
     fn missing_two_programs_of_one_package_names_it_once() {
-        assert_eq!(missing(LABORATORY, |program| program != "ip" && program != "ss"), ["iproute2"]);
+        assert_eq!(missing(LABORATORY.iter(), |program| program != "ip" && program != "ss"), ["iproute2"]);
     }
 }

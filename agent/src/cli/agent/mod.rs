@@ -6,15 +6,17 @@ mod sources;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::sources::SourceOptions;
 use super::{Programs, log::LogFormat};
 use crate::{
     exit::Exit,
     kernel::pins,
+    metrics::PodSeries,
     node::{self, Config},
     pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
+    serve::socket,
 };
 
 /// Options of `conngate agent`.
@@ -46,9 +48,21 @@ pub struct Options {
     /// Remove every trace of conngate from this node, and end.
     #[arg(long)]
     pub uninstall: bool,
-    /// Where /healthz and /readyz are served.
+    /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9477")]
     pub listen: SocketAddr,
+    /// Where the command line asks this agent; for its own user alone.
+    #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true, default_value = socket::DEFAULT)]
+    pub socket: PathBuf,
+    /// Whether pods with a gate have series of their own in /metrics.
+    #[arg(long, value_enum, default_value_t = PodMetrics::On)]
+    pub pod_metrics: PodMetrics,
+    /// The most pods that have some.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub pod_metrics_limit: usize,
+    /// Bytes of the ring buffer from the kernel (a power of two); 4 MiB hold some 15,000 records.
+    #[arg(long, value_name = "BYTES", value_parser = ring_buffer)]
+    pub ring_buffer: Option<u32>,
     /// Readiness probes per second, of all pods together.
     #[arg(long, value_name = "N", default_value = "1000")]
     pub probe_budget: NonZeroU32,
@@ -58,6 +72,22 @@ pub struct Options {
     /// The programs.
     #[command(flatten)]
     pub programs: Programs,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PodMetrics {
+    /// They have.
+    On,
+    /// They have not.
+    Off,
+}
+
+/// What the kernel takes as the size of a ring buffer (`ringbuf_map_alloc` in kernel/bpf/ringbuf.c).
+fn ring_buffer(text: &str) -> Result<u32, String> {
+    let allowed = "allowed: a power of two from 65536 to 1073741824";
+    let bytes: u32 = text.parse().map_err(|error| format!("{error}; {allowed}"))?;
+    if bytes.is_power_of_two() && (1 << 16..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(allowed.to_owned()) }
 }
 
 /// Runs the agent, or removes its traces.
@@ -90,6 +120,12 @@ fn run(options: Options) -> anyhow::Result<()> {
             bpffs: options.bpffs,
             detach_on_exit: options.detach_on_exit,
             listen: options.listen,
+            socket: options.socket,
+            series: match options.pod_metrics {
+                PodMetrics::On => PodSeries::Limit(options.pod_metrics_limit),
+                PodMetrics::Off => PodSeries::Off,
+            },
+            ring_buffer: options.ring_buffer,
             probe_budget: options.probe_budget,
             bpf_log: options.programs.bpf_log,
             bpf_object: options.programs.bpf_object,

@@ -28,6 +28,7 @@ use crate::{
         object::Object,
         records::Ring,
     },
+    metrics::Recorded,
     netns::{Netns, NetnsWorker},
     spec::GateSpec,
 };
@@ -61,7 +62,7 @@ fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     capabilities::require()?;
     let hierarchy = Hierarchy::find()?;
     let object = Object::open(options.common.programs.bpf_object.as_deref())?;
-    let (mut loaded, ring) = load::load(&object, options.common.programs.bpf_log, None)?;
+    let (mut loaded, ring) = load::load(&object, options.common.programs.bpf_log, None, None)?;
     let scope = Scope::create(&hierarchy.own()?)?;
     let started = || -> anyhow::Result<_> {
         if let Some(why) = loaded.attach_gate(scope.path(), &hierarchy.mount)? {
@@ -114,7 +115,7 @@ impl Session {
             probe_budget: NonZeroU32::MAX,
             capture_ports: self.spec.capture_ports,
         };
-        let mut app = App::new(loaded, ring, worker, node)?;
+        let mut app = App::new(loaded, ring, worker, node, Recorded::new())?;
         app.enrol(scope.id()?, self.spec.clone(), Home::Netns(home));
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;
@@ -139,7 +140,10 @@ impl Session {
         while let Ok(Ok(notice)) = tokio::time::timeout(Duration::ZERO, app.next()).await {
             reporter.tell(&notice);
         }
-        reporter.summary(&app.loaded().counters);
+        match app.loaded().counters.read() {
+            Ok(counted) => reporter.summary(&counted),
+            Err(error) => tracing::warn!(error = error_chain(&error), "no summary"),
+        }
         Ok(command::exit(exit))
     }
 }

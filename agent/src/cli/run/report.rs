@@ -6,12 +6,11 @@
 use std::{
     ffi::OsString,
     io::{self, Write as _},
-    net::IpAddr,
     time::Duration,
 };
 
 use conngate_common::{
-    counter::{Counter, Helper, Program},
+    counter::Counter,
     id::MonoTime,
     reason::Reason,
     record::{EndedRecord, Outcome, ParkedRecord},
@@ -20,7 +19,16 @@ use conngate_common::{
 use serde_json::{Value, json};
 
 use super::options::{AtTimeout, Options, ReadyWhen};
-use crate::{app::Notice, cli::Output, exit::Exit, gate::Summary, kernel::counters::Counters};
+use crate::{
+    app::Notice,
+    cli::Output,
+    exit::Exit,
+    gate::Summary,
+    kernel::{
+        counters::Counted,
+        records::{command, destination},
+    },
+};
 
 /// Version of the JSON lines' shape.
 const SHAPE: u32 = 1;
@@ -58,8 +66,8 @@ impl Reporter {
             (Output::Text, Notice::Opened(_, summary)) if summary.held != 0 => {
                 eprintln!("conngate: {}", self.opened(summary));
             }
-            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..)) | (_, Notice::Unclassified(_)) => {
-            }
+            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..))
+            | (_, Notice::Unclassified(_) | Notice::Changed(..) | Notice::Listening(_)) => {}
             (Output::Json, Notice::Held(record)) => say("held", held(record)),
             (Output::Json, Notice::Ended(record, outcome)) => say("ended", ended(record, *outcome)),
             (Output::Json, Notice::Opened(_, summary)) => say(
@@ -76,18 +84,15 @@ impl Reporter {
     }
 
     /// Says what would have been held, where nothing is.
-    pub(super) fn summary(&self, counters: &Counters) {
-        let would_hold = [Reason::NotReady, Reason::NoListener, Reason::Unclassified]
-            .into_iter()
-            .filter_map(|reason| counters.judged(Verdict::WouldHold(reason)).ok())
-            .sum::<u64>();
+    pub(super) fn summary(&self, counted: &Counted) {
+        let would_hold = Reason::ALL.iter().map(|reason| counted.judged(Verdict::WouldHold(*reason))).sum::<u64>();
         match self.output {
             Output::Json => say(
                 "summary",
                 json!({
                     "would_hold": would_hold,
-                    "lost_records": counters.of(Counter::LostRecords).unwrap_or_default(),
-                    "helper_errors": helper_errors(counters),
+                    "lost_records": counted.of(Counter::LostRecords),
+                    "helper_errors": helper_errors(counted),
                 }),
             ),
             Output::Text if would_hold != 0 => {
@@ -140,12 +145,8 @@ pub(super) fn failed(output: Output, error: &anyhow::Error) {
 }
 
 /// The helpers that failed in the kernel: `{"egress/skb_load_bytes": 1}`.
-fn helper_errors(counters: &Counters) -> Value {
-    let pairs = Program::ALL.iter().flat_map(|program| Helper::ALL.iter().map(move |helper| (*program, *helper)));
-    let failed = pairs.filter_map(|(program, helper)| {
-        let times = counters.failed(program, helper).ok().filter(|times| *times != 0)?;
-        Some((format!("{program}/{helper}"), times.into()))
-    });
+fn helper_errors(counted: &Counted) -> Value {
+    let failed = counted.failures().map(|(program, helper, times)| (format!("{program}/{helper}"), times.into()));
     Value::Object(failed.collect())
 }
 
@@ -163,20 +164,15 @@ fn say(event: &str, mut fields: Value) {
 
 fn held(record: &ParkedRecord) -> Value {
     let connector = &record.connector;
-    let comm: Vec<u8> = connector.comm.into_iter().take_while(|byte| *byte != 0).collect();
-    let ip = match record.ip_version {
-        4 => IpAddr::from([record.dst_ip[0], record.dst_ip[1], record.dst_ip[2], record.dst_ip[3]]),
-        _ => IpAddr::from(record.dst_ip),
-    };
     json!({
         "socket": record.header.socket.0,
         "reason": Reason::try_from(record.reason).unwrap_or(Reason::Invalid).word(),
-        "destination": std::net::SocketAddr::new(ip, record.dst_port).to_string(),
+        "destination": destination(record).to_string(),
         "capture_port": record.capture_port,
         "process": (connector.tgid != 0).then(|| json!({
             "pid": connector.tgid,
             "uid": connector.uid,
-            "name": String::from_utf8_lossy(&comm),
+            "name": command(connector),
         })),
         "since": seconds(record.first_drop),
     })

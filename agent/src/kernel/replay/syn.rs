@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of sockets. Pure.
 //!
-//! Invariants, each of them needed for the connection to complete (docs/kernel.md):
+//! Invariants, each of them needed for the connection to complete (docs/kernel-support.md):
 //! - Source port and destination are the socket's own, before NAT: the packet then meets the conntrack entry of the first SYN.
 //! - TSval is never ahead of the kernel's own clock, or the socket's next segment is dropped as old (PAWS).
 //! - Nothing else changes, but that data (TFO) stays behind, as in the kernel's own retransmission.

@@ -35,7 +35,7 @@ impl Attached {
     pub(super) fn to(cgroup: &Cgroup) -> Result<Self> {
         let others = ids();
         let hierarchy = Hierarchy::find()?;
-        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None)?;
+        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None, None)?;
         loaded.maps.write_agent(entries::agent(hierarchy.level(cgroup.path())))?;
         loaded.maps.write_gate(CgroupId(cgroup.id()?), entries::open_gate())?;
         loaded.attach_gate(cgroup.path(), &hierarchy.mount)?;

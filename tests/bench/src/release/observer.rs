@@ -60,7 +60,7 @@ pub(super) struct Observer {
 impl Observer {
     /// Observes what listens in `envoy`.
     pub(super) fn new(envoy: &Cgroup) -> Result<Self> {
-        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None)?;
+        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None, None)?;
         loaded.maps.write_agent(entries::agent(Hierarchy::find()?.level(envoy.path())))?;
         loaded.attach_listener_hook(envoy.path())?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;

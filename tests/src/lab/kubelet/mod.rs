@@ -81,6 +81,12 @@ impl Node {
         self.bpffs.path()
     }
 
+    /// Where the agent of this node is asked.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/conngate.sock")
+    }
+
     /// Tells of a pod, or of something new about it.
     pub fn tell(&self, uid: &str, manifest: &Value) -> Result<()> {
         // Without an ending of a manifest's it is none yet.

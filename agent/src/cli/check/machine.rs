@@ -1,20 +1,21 @@
-//! `conngate check`: can this machine hold connections? One line per finding, with what it means.
+//! What the machine offers: kernel, rights, cgroups, and the programs' own word.
 //!
 //! Knows nothing of a running agent. Loads the programs to have the kernel's own word, and attaches nothing.
 
-use std::io;
+use std::{io, path::Path};
 
-use clap::{Args, ValueEnum};
 use conngate_common::counter::Program;
 use nix::sys::utsname::uname;
-use serde_json::json;
 
-use super::{Common, Output};
+use super::{Finding, Level};
 use crate::{
     app::error_chain,
     capabilities::NEEDED,
-    cgroup::hierarchy::{Hierarchy, HierarchyError},
-    exit::Exit,
+    cgroup::{
+        hierarchy::{Hierarchy, HierarchyError},
+        kubepods::Kubepods,
+    },
+    cli::Programs,
     kernel::{
         features::Features,
         load::{self, LoadError},
@@ -23,66 +24,28 @@ use crate::{
     },
 };
 
-/// Version of the JSON shape.
-const SHAPE: u32 = 1;
-
-/// Options of `conngate check`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0 when nothing fails (warnings included), 1 otherwise.")]
-pub struct Options {
-    /// What every verb understands.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Level {
-    /// As it should be.
-    Ok,
-    /// Something works less well; the finding says what.
-    Warn,
-    /// conngate cannot hold connections here.
-    Fail,
-}
-
-struct Finding {
-    level: Level,
-    subject: &'static str,
-    found: String,
-    means: String,
-}
-
-impl Finding {
-    fn new(level: Level, subject: &'static str, found: impl Into<String>, means: impl Into<String>) -> Self {
-        Self { level, subject, found: found.into(), means: means.into() }
-    }
-
-    const fn word(&self) -> &'static str {
-        match self.level {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
-        }
-    }
-}
-
-/// Prints all findings.
-#[must_use]
-pub fn check(options: &Options) -> Exit {
+/// All findings: of the own cgroup, which `conngate run` gates, and of `kubepods`, which the agent does.
+pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>) -> Vec<Finding> {
     let mut findings = vec![kernel()];
     findings.extend(capabilities());
     let hierarchy = Hierarchy::find();
     findings.push(cgroup2(&hierarchy));
     let probed = Features::probe();
     findings.push(btf(&probed));
-    findings.push(programs(&options.common));
+    findings.push(programs(options));
     if let Ok(hierarchy) = &hierarchy {
-        findings.extend(Hook::ALL.map(|hook| neighbour(hierarchy, hook)));
+        match hierarchy.own() {
+            Ok(own) => findings.extend(Hook::ALL.map(|hook| neighbour(&own, hierarchy, hook))),
+            Err(error) => {
+                let means = "nothing can be attached";
+                findings.push(Finding::new(Level::Fail, "neighbours", error_chain(&error), means));
+            }
+        }
+        let pods = kubepods.into_iter().flat_map(|kubepods| Hook::ALL.map(|hook| (&kubepods.path, hook)));
+        findings.extend(pods.map(|(path, hook)| neighbour(path, hierarchy, hook)));
     }
     findings.extend(probed.iter().flat_map(features));
-    print(options.common.output, &findings);
-    if findings.iter().any(|finding| finding.level == Level::Fail) { Exit::CheckFailed } else { Exit::Success }
+    findings
 }
 
 fn kernel() -> Finding {
@@ -127,10 +90,10 @@ fn btf(probed: &io::Result<Features>) -> Finding {
     }
 }
 
-fn programs(common: &Common) -> Finding {
-    let loaded = Object::open(common.programs.bpf_object.as_deref())
+fn programs(programs: &Programs) -> Finding {
+    let loaded = Object::open(programs.bpf_object.as_deref())
         .map_err(LoadError::from)
-        .and_then(|object| load::load(&object, common.programs.bpf_log, None));
+        .and_then(|object| load::load(&object, programs.bpf_log, None, None));
     match loaded {
         Ok(_) => {
             let names: Vec<_> = Program::ALL.iter().map(|program| program.word()).collect();
@@ -140,13 +103,10 @@ fn programs(common: &Common) -> Finding {
     }
 }
 
-fn neighbour(hierarchy: &Hierarchy, hook: Hook) -> Finding {
-    let own = match hierarchy.own() {
-        Ok(own) => own,
-        Err(error) => return Finding::new(Level::Fail, "neighbours", error_chain(&error), "nothing can be attached"),
-    };
-    let name = hook.name();
-    match neighbours(&own, &hierarchy.mount, hook) {
+/// Who else is attached at `hook` above the cgroup that is to be gated.
+fn neighbour(gated: &Path, hierarchy: &Hierarchy, hook: Hook) -> Finding {
+    let name = format!("{} at {}", hook.name(), gated.display());
+    match neighbours(gated, &hierarchy.mount, hook) {
         Err(error) => Finding::new(Level::Warn, "neighbours", format!("{name}: {error}"), "conflicts cannot be seen"),
         Ok(found) => match found.iter().find(|neighbour| neighbour.exclusive) {
             None => {
@@ -190,28 +150,4 @@ fn features(features: &Features) -> [Finding; 2] {
         Finding::new(Level::Warn, "syn budget", "TCP_SYNCNT is not visible", means)
     };
     [listeners, budget]
-}
-
-fn print(output: Output, findings: &[Finding]) {
-    match output {
-        Output::Text => {
-            for finding in findings {
-                println!("{:<5} {:<11} {}: {}", finding.word(), finding.subject, finding.found, finding.means);
-            }
-        }
-        Output::Json => {
-            let findings: Vec<_> = findings
-                .iter()
-                .map(|finding| {
-                    json!({
-                        "level": finding.word(),
-                        "subject": finding.subject,
-                        "found": finding.found,
-                        "means": finding.means,
-                    })
-                })
-                .collect();
-            println!("{}", json!({ "version": SHAPE, "findings": findings }));
-        }
-    }
 }

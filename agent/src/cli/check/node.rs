@@ -1,0 +1,63 @@
+//! What a node has: pods, pins, a running agent. None of them must be there.
+//!
+//! Knows nothing of what the machine can do.
+
+use std::path::Path;
+
+use hyper::Method;
+
+use super::{Finding, Level};
+use crate::{app::error_chain, cgroup::kubepods::Kubepods, cli::client::Client, kernel::pins, view::status::Status};
+
+/// The root of the node's pods.
+pub(super) fn kubepods() -> (Option<Kubepods>, Finding) {
+    let finding = |level, found, means| Finding::new(level, "kubepods", found, means);
+    match Kubepods::find(None) {
+        Ok(Some(kubepods)) => {
+            let path = kubepods.path.display().to_string();
+            (Some(kubepods), finding(Level::Ok, path, "pods are gated there"))
+        }
+        Ok(None) => {
+            (None, finding(Level::Ok, "none".to_owned(), "no kubelet runs here: `conngate run` gates a command"))
+        }
+        Err(error) => (None, finding(Level::Warn, error_chain(&error), "an agent needs --cgroup-root")),
+    }
+}
+
+/// What an agent has pinned; a node wants a place for it.
+pub(super) fn pins(bpffs: &Path, is_node: bool) -> Finding {
+    match pins::pinned(bpffs) {
+        Ok(pinned) if pinned.is_empty() => Finding::new(Level::Ok, "pins", "none", "no agent has left programs here"),
+        Ok(pinned) => {
+            Finding::new(Level::Ok, "pins", pinned.join(", "), "programs stay attached while an agent restarts")
+        }
+        Err(error) => {
+            let level = if is_node { Level::Warn } else { Level::Ok };
+            let means = "an agent can pin nothing: its restart lets go of what is held";
+            Finding::new(level, "pins", error_chain(&error), means)
+        }
+    }
+}
+
+/// The agent of this machine.
+pub(super) async fn agent(client: &Client) -> Finding {
+    let finding = |level, found: String, means: &str| Finding::new(level, "agent", found, means);
+    if !client.socket.exists() {
+        return finding(
+            Level::Ok,
+            format!("none at {}", client.socket.display()),
+            "only `conngate agent` has a socket",
+        );
+    }
+    match client.ask::<Status>(Method::GET, "/v1/status").await {
+        Err(error) => finding(Level::Fail, format!("{error:#}"), "it cannot be asked"),
+        Ok(status) if status.ready => finding(Level::Ok, format!("ready, {}", status.agent.version), "it gates pods"),
+        Ok(status) => {
+            let unmet = status.conditions.into_iter().filter_map(|condition| {
+                let why = condition.unmet?;
+                Some(format!("{}: {why}", condition.name))
+            });
+            finding(Level::Fail, unmet.collect::<Vec<_>>().join("; "), "the agent waits for it")
+        }
+    }
+}

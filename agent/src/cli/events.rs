@@ -1,0 +1,111 @@
+//! `conngate events`: what happened to gates and connections lately, and with -f what happens.
+//!
+//! Knows nothing of how it is found out.
+
+use anyhow::Context as _;
+use clap::Args;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+
+use super::{Output, client::Client, print_json};
+use crate::{
+    exit::Exit,
+    printable::printable,
+    view::event::{Connection, Event, What},
+};
+
+/// The longest name that is shown whole.
+const NAME: usize = 253;
+
+/// Options of `conngate events`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Exit status: 0; 125 when the agent cannot be asked, or ends while it is followed.")]
+pub struct Options {
+    /// The agent.
+    #[command(flatten)]
+    pub client: Client,
+    /// Go on with what happens from now on.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what concerns this pod: NAMESPACE/NAME.
+    #[arg(long, value_name = "POD")]
+    pub pod: Option<String>,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// When the agent cannot be asked, or goes away.
+pub fn events(options: &Options) -> anyhow::Result<Exit> {
+    options.client.block_on(async {
+        let path = if options.follow { "/v1/events/follow" } else { "/v1/events" };
+        let mut body = options.client.request(Method::GET, path).await?.into_body();
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.context("the agent is gone")?.into_data() else { continue };
+            buffer.extend_from_slice(&data);
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = buffer.drain(..=end).collect();
+                let event =
+                    serde_json::from_slice(&line).context("the agent's answer is not of this version's shape")?;
+                show(options, &event)?;
+            }
+        }
+        if options.follow { Err(anyhow::anyhow!("the agent is gone")) } else { Ok(Exit::Success) }
+    })
+}
+
+fn show(options: &Options, event: &Event) -> anyhow::Result<()> {
+    let of_another = options.pod.is_some() && event.pod.is_some() && options.pod != event.pod;
+    match options.client.output {
+        _ if of_another => {}
+        Output::Json => print_json(event)?,
+        Output::Text => println!("{}", text(event)),
+    }
+    Ok(())
+}
+
+/// One event in one line.
+#[must_use]
+pub fn text(event: &Event) -> String {
+    let pod = event.pod.as_deref().map(|pod| printable(pod, NAME)).unwrap_or_default();
+    format!("{} {pod} {}", event.time.of_day(), words(&event.what))
+}
+
+fn words(what: &What) -> String {
+    match what {
+        What::Changed { state, reason, mode } => {
+            let mode = mode.as_ref().map(|mode| format!(", mode {mode}")).unwrap_or_default();
+            format!("{state} ({reason}){mode}")
+        }
+        What::Container { container, class } => format!("container {} is {class}", printable(container, NAME)),
+        What::Held(connection) => held(connection),
+        What::Ended { socket, outcome, attempts, held_seconds } => {
+            format!("{outcome} after {held_seconds:.3} s, {attempts} SYNs dropped [{socket}]")
+        }
+        What::Listening => "somebody listens on a capture port".to_owned(),
+        What::Opened { reason, held, waiting, longest_seconds } => {
+            format!("let go ({reason}): held {held}, still waiting {waiting}, the longest for {longest_seconds:.3} s")
+        }
+        What::Terminating => "is being deleted".to_owned(),
+        What::Gone => "is gone".to_owned(),
+        What::Missed { events } => format!("({events} events were missed: this reader is too slow)"),
+    }
+}
+
+fn held(connection: &Connection) -> String {
+    let container = printable(connection.container.as_deref().unwrap_or("?"), NAME);
+    let process =
+        connection.process.as_ref().map(|process| format!(" {}[{}]", printable(&process.name, 64), process.pid));
+    format!(
+        "held ({}): {container}{} -> {} [{}]",
+        connection.reason,
+        process.unwrap_or_default(),
+        connection.destination,
+        connection.socket
+    )
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

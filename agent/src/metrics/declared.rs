@@ -1,0 +1,164 @@
+//! Every metric of the agent: name, type, help and labels. docs/metrics.md is made of this list.
+//!
+//! Knows nothing of values. A metric that no test moves fails a test (`metrics::…` of the kernel and the node tests).
+
+/// A metric family.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name; of a histogram without `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// What it says, for people.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [Label],
+}
+
+/// A type of Prometheus' data model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, but for a restart of what counts it.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// A label.
+#[derive(Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its values, in words or as a list.
+    pub values: &'static str,
+}
+
+impl Kind {
+    /// Its word in the text format.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+impl Metric {
+    /// The names of its labels.
+    #[must_use]
+    pub fn label_names(&self) -> Vec<&'static str> {
+        self.labels.iter().map(|label| label.name).collect()
+    }
+}
+
+macro_rules! metrics {
+    ($($section:ident { $($id:ident: $kind:ident $name:literal { $($label:literal: $values:literal),* } $help:literal;)+ })+) => {
+        $($(
+            #[doc = $help]
+            pub const $id: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                help: $help,
+                labels: &[$(Label { name: $label, values: $values }),*],
+            };
+        )+)+
+        $(
+            /// The metrics of this section, in the order of the reference.
+            pub const $section: &[&Metric] = &[$(&$id),+];
+        )+
+    };
+}
+
+metrics! {
+    KERNEL {
+        CONNECTIONS_HELD: Counter "conngate_connections_held_total" {}
+            "Connections that were held: their first SYN was dropped.";
+        CONNECTIONS_RELEASED: Counter "conngate_connections_released_total" { "reason": "a reason to pass" }
+            "Held connections that were let go of, by why.";
+        CONNECTIONS_ENDED: Counter "conngate_connections_ended_total" {
+            "outcome": "`established`, `abandoned` (by the application), `expired` (its own or the kernel's patience), `refused` (after the release)"
+        } "Held connections that wait no longer, by how they ended.";
+        HOLD_DURATION: Histogram "conngate_hold_duration_seconds" {}
+            "How long held connections that were established had been held, from the first dropped SYN.";
+        SYNS_DROPPED: Counter "conngate_syns_dropped_total" { "reason": "a reason to hold" }
+            "Captured SYNs that were dropped, retries included.";
+        SYNS_WOULD_HOLD: Counter "conngate_syns_would_hold_total" { "reason": "a reason to hold" }
+            "Captured SYNs that mode observe let pass and mode hold would have dropped.";
+        SYNS_PASSED: Counter "conngate_syns_passed_total" { "reason": "a reason to pass" }
+            "Captured SYNs that were judged and let pass.";
+        RECORDS_LOST: Counter "conngate_records_lost_total" {}
+            "Records that found the ring buffer full. A dropped SYN is announced again at its next attempt.";
+        HELPER_ERRORS: Counter "conngate_helper_errors_total" {
+            "program": "an eBPF program", "helper": "a kernel helper, such as `sk_storage_get`"
+        } "Kernel helpers that failed; the connection went on.";
+    }
+    NODE {
+        MAP_ENTRIES: Gauge "conngate_map_entries" { "map": "`GATES`, `CONTAINERS`" }
+            "Entries of the maps that the agent writes.";
+        MAP_CAPACITY: Gauge "conngate_map_capacity" { "map": "`GATES`, `CONTAINERS`" }
+            "Entries that the map has room for.";
+        PROGRAM_ATTACHED: Gauge "conngate_program_attached" {
+            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`"
+        } "Whether the eBPF program is attached (1) or not (0).";
+        HEARTBEAT_AGE: Gauge "conngate_heartbeat_age_seconds" {}
+            "How long ago the agent last told the kernel that it is alive. Above 5 s pods that nobody knows are not held.";
+        CONNECTIONS_WAITING: Gauge "conngate_connections_waiting" {}
+            "Held connections that wait now.";
+        GATES: Gauge "conngate_gates" {
+            "state": "`unknown` (nobody has told of the pod yet), `holding`, `open`, `not-enrolled` (asks for none)"
+        } "Pods by the state of their gate.";
+        GATES_OPENED: Counter "conngate_gates_opened_total" { "reason": "a reason to pass" }
+            "Gates that were opened, by why. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";
+        CONDITION_MET: Gauge "conngate_condition_met" {
+            "condition": "`capabilities`, `cgroups`, `programs`, `pods`, `reconciled`"
+        } "Whether what the agent needs is there (1) or not (0); /readyz says what is missing.";
+        POD_SOURCE_UP: Gauge "conngate_pod_source_up" { "source": "`apiserver`, `kubelet`, `file`, `namespaces`" }
+            "Whether a source of pods works (1) or not (0); only those that are asked.";
+        PROBE_DURATION: Histogram "conngate_probe_duration_seconds" {
+            "result": "`ready`, `not-ready`, `refused`, `unreachable`, `invalid`, `timeout`"
+        } "Readiness probes of proxies, by what they found.";
+        READY_TO_CONNECTED: Histogram "conngate_ready_to_connected_seconds" {}
+            "From the opening of a gate to the establishment of a connection that it held.";
+        CLASSIFICATION_DURATION: Histogram "conngate_classification_duration_seconds" {}
+            "From the drop of a SYN of an unknown pod or container to the agent's decision.";
+        SYNS_REPLAYED: Counter "conngate_syns_replayed_total" {
+            "result": "`sent`, `failed` (the kernel's own retry remains)"
+        } "Parked SYNs that were sent again.";
+        KUBERNETES_EVENTS: Counter "conngate_kubernetes_events_total" {
+            "result": "`sent`, `dropped` (said already, too many, or not taken by the API server)"
+        } "Kubernetes Events on pods.";
+        BUILD_INFO: Gauge "conngate_build_info" { "version": "of the agent", "abi": "of what it shares with the kernel" }
+            "Always 1.";
+    }
+    PODS {
+        POD_CONNECTIONS_HELD: Counter "conngate_pod_connections_held_total" {
+            "namespace": "", "pod": "", "container": "empty: not known"
+        } "Connections of the pod's container that were held, as the agent saw them.";
+        POD_CONNECTIONS_WAITING: Gauge "conngate_pod_connections_waiting" {
+            "namespace": "", "pod": "", "container": "empty: not known"
+        } "Held connections of the pod's container that wait now.";
+        POD_GATE: Gauge "conngate_pod_gate" {
+            "namespace": "", "pod": "", "mode": "`hold`, `retry`, `observe`", "state": "`holding`, `open`"
+        } "Always 1: the pod's gate and its state.";
+        PODS_WITHOUT_SERIES: Gauge "conngate_pods_without_series" {}
+            "Pods with a gate that have no series of their own, because there are more than --pod-metrics-limit.";
+    }
+    PROCESS {
+        PROCESS_CPU: Counter "process_cpu_seconds_total" {} "User and system CPU time.";
+        PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" {} "Resident memory.";
+        PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes" {} "Virtual memory.";
+        PROCESS_OPEN_FDS: Gauge "process_open_fds" {} "Open file descriptors.";
+        PROCESS_MAX_FDS: Gauge "process_max_fds" {} "The limit of open file descriptors.";
+        PROCESS_THREADS: Gauge "process_threads" {} "Threads.";
+        PROCESS_START: Gauge "process_start_time_seconds" {} "When the process began, in seconds since 1970.";
+    }
+}
+
+/// All that conngate declares.
+pub fn all() -> impl Iterator<Item = &'static Metric> {
+    [KERNEL, NODE, PODS, PROCESS].into_iter().flatten().copied()
+}

@@ -1,0 +1,95 @@
+//! `explain`: one pod's gate, what it holds and what it waits for.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Time, event::Connection, status::Gate};
+
+/// A pod's gate, explained.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Explanation {
+    /// [`super::VERSION`].
+    pub version: u32,
+    /// The gate.
+    pub gate: Gate,
+    /// Why the pod has none, if it has none.
+    pub not_gated: Option<String>,
+    /// What the pod asks for.
+    pub policy: Option<Policy>,
+    /// What a closed gate waits for.
+    pub waits_for: Option<WaitsFor>,
+    /// The containers that connected while the gate was closed.
+    pub containers: Vec<Container>,
+    /// The connections that wait now, the oldest first.
+    pub connections: Vec<Held>,
+    /// What happened to the gate last, the oldest first; at most [`DECISIONS`].
+    pub decisions: Vec<Decision>,
+}
+
+/// How many decisions are told.
+pub const DECISIONS: usize = 10;
+
+/// What a pod asks of its gate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Policy {
+    /// `hold`, `retry` or `observe`.
+    pub mode: String,
+    /// The longest hold.
+    pub timeout_seconds: f64,
+    /// `release` or `reset`.
+    pub on_timeout: String,
+    /// What is asked; null: a listener is enough.
+    pub ready_url: Option<String>,
+    /// Where the mesh redirects connections to.
+    pub capture_ports: Vec<u16>,
+    /// The longest hold after the proxy's end in mid-life; null: never held again.
+    pub regate_seconds: Option<f64>,
+}
+
+/// What a closed gate waits for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WaitsFor {
+    /// In words.
+    pub what: String,
+    /// The last answer, in words.
+    pub answer: Option<String>,
+    /// When it came.
+    pub asked: Option<Time>,
+    /// When the gate opens in any case; null: nothing is held yet.
+    pub until: Option<Time>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Container {
+    /// Its name; empty: the sandbox, or one that nobody can name.
+    pub name: String,
+    /// `gated` or `exempt`.
+    pub class: String,
+}
+
+/// A connection that waits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Held {
+    /// Whose, and where to.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// For how long.
+    pub held_seconds: f64,
+}
+
+/// Something that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Decision {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub what: String,
+    /// Why, where there is a word for it.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,58 @@
+//! `report`: the last gates with their connections in time.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Time, event::Connection};
+
+/// The last gates of this node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Report {
+    /// [`super::VERSION`].
+    pub version: u32,
+    /// The agent's version.
+    pub agent: String,
+    /// The node's name in the Kubernetes API.
+    pub node: Option<String>,
+    /// When it was made.
+    pub made: Time,
+    /// The gates' lives, the last one first.
+    pub lives: Vec<Life>,
+}
+
+/// One life of a gate: from its closing to its opening, or to the pod's end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Life {
+    /// Namespace and name.
+    pub pod: String,
+    /// `hold`, `retry` or `observe`.
+    pub mode: String,
+    /// When the gate was closed.
+    pub closed: Time,
+    /// When somebody began to listen on a capture port.
+    pub listening: Option<Time>,
+    /// When the gate was opened; null: it is closed, or the pod ended first.
+    pub opened: Option<Time>,
+    /// Why it was opened.
+    pub reason: Option<String>,
+    /// When the pod ended.
+    pub gone: Option<Time>,
+    /// How many connections it held.
+    pub held: u64,
+    /// The first of them, the oldest first; those above a limit are only counted.
+    pub connections: Vec<Span>,
+}
+
+/// One held connection in time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Span {
+    /// Whose, where to, and since when.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// When it waited no longer; null: it still waits.
+    pub ended: Option<Time>,
+    /// `established`, `abandoned`, `expired` or `refused`; null: it still waits.
+    pub outcome: Option<String>,
+}
