@@ -3,7 +3,10 @@
 //! Knows nothing of a cluster: everything is rendered here. That a server accepts it is for the node tests to see.
 //! Invariant: the chart is the one source, the kustomize base its default rendering.
 
+mod alerts;
 mod document;
+mod metrics;
+mod monitoring;
 mod promise;
 pub(crate) mod tools;
 mod values;
@@ -25,7 +28,8 @@ const HEADER: &str = "# Generated from deploy/helm/conngate by `cargo xtask depl
 /// Generate the kustomize base from the Helm chart
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Write nothing: check the chart, every value of it, the kustomizations, the examples and what the documents say
+    /// Write nothing: check the chart, every value of it, the kustomizations, the examples, what the documents say, and that
+    /// alerts and dashboard name only metrics that exist
     #[arg(long)]
     check: bool,
     /// Helm 3
@@ -57,6 +61,7 @@ pub(crate) fn check(tools: &Tools) -> Result<bool> {
     }
     broken.extend(step("every value, right and wrong", || values::broken(tools, &default))?);
     broken.extend(step("kustomizations, examples, documents", || promise::broken(tools, &default))?);
+    broken.extend(step("alerts and dashboard", monitoring::broken)?);
     for line in &broken {
         println!("{line}");
     }

@@ -1,12 +1,12 @@
-//! What is promised beyond the chart: kustomizations and examples that render, versions that agree, and a document that
-//! names every right that the agent asks for, no more and no less.
+//! What is promised beyond the chart: kustomizations and examples that render, versions that agree, a test of the release that
+//! is none of its agents, and a document that names every right that the agent asks for, no more and no less.
 //!
 //! Knows nothing of values.
 
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     document::{documents, of_kind, strings},
@@ -26,6 +26,8 @@ const EXAMPLES: [(&str, &str); 2] =
 pub(crate) fn broken(tools: &Tools, default: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     found.extend(of_documents(default, &tools.render(&[ALL_RIGHTS])?, &read(DOCUMENT)?)?);
+
+    found.extend(of_test(default, &tools.render_tests()?)?);
 
     let chart = documents("Chart.yaml", &read(&format!("{CHART}/Chart.yaml"))?)?;
     for key in ["version", "appVersion"] {
@@ -74,6 +76,24 @@ fn of_documents(default: &str, with_all_rights: &str, document: &str) -> Result<
     Ok(found)
 }
 
+/// What is wrong with the pod of `helm test`: agents' selectors find it, or it asks for more than to connect.
+fn of_test(default: &str, test: &str) -> Result<Vec<String>> {
+    let (default, test) = (documents("the chart", default)?, documents("the chart's test", test)?);
+    let (service, pod) = (of_kind(&default, "Service")?, of_kind(&test, "Pod")?);
+    let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
+    let agent = &of_kind(&default, "DaemonSet")?["spec"]["template"];
+    let selector = service["spec"]["selector"].as_object().context("the Service selects by labels")?;
+    let wrong = [
+        (selector.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value), "is selected as an agent"),
+        (container["image"] != agent["spec"]["containers"][0]["image"], "has another image than the agent"),
+        (spec["automountServiceAccountToken"] != false, "has a token"),
+        (container["securityContext"]["runAsNonRoot"] != true, "is root"),
+        (container["securityContext"]["capabilities"] != json!({ "drop": ["ALL"] }), "has capabilities"),
+        (pod["metadata"]["labels"]["sidecar.istio.io/inject"] != "false", "gets a sidecar"),
+    ];
+    Ok(wrong.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| format!("the pod of `helm test` {what}")).collect())
+}
+
 /// `resource: verb, verb` of each resource of a rule.
 fn right(rule: &Value) -> Vec<String> {
     let verbs = strings(&rule["verbs"]).collect::<Vec<_>>().join(", ");
@@ -105,6 +125,17 @@ mod tests {
     #[test]
     fn of_documents_same_on_both_sides_is_empty() {
         assert!(of_documents(DAEMON_SET, ROLE, TABLES).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_test_every_wrong_is_named() {
+        let agents = "kind: Service\nspec: {selector: {a: b}}\n---\nkind: DaemonSet\nspec: {template: {spec: {\
+            containers: [{image: i}]}}}\n";
+        let good = "kind: Pod\nmetadata: {labels: {a: c, sidecar.istio.io/inject: \"false\"}}\nspec: {\
+            automountServiceAccountToken: false, containers: [{image: i, securityContext: {runAsNonRoot: true, \
+            capabilities: {drop: [ALL]}}}]}\n";
+        assert!(of_test(agents, good).unwrap().is_empty());
+        assert_eq!(of_test(agents, "kind: Pod\nmetadata: {labels: {a: b}}\n").unwrap().len(), 6);
     }
 
     #[test]

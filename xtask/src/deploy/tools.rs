@@ -32,10 +32,19 @@ impl Tools {
         output(in_root(&self.helm).args(["lint", "--strict", "--quiet", CHART]).args(KUBERNETES)).map(drop)
     }
 
-    /// The chart's rendering with `values`: each a path and a JSON value.
+    /// What `helm install` makes of the chart with `values`: each a path and a JSON value.
     pub(crate) fn render(&self, values: &[(&str, &str)]) -> Result<String> {
+        self.template(&["--skip-tests"], values)
+    }
+
+    /// What `helm test` runs.
+    pub(crate) fn render_tests(&self) -> Result<String> {
+        self.template(&["--show-only", "templates/tests/*.yaml"], &[])
+    }
+
+    fn template(&self, options: &[&str], values: &[(&str, &str)]) -> Result<String> {
         let mut helm = in_root(&self.helm);
-        helm.arg("template").args(RELEASE).args(KUBERNETES);
+        helm.arg("template").args(RELEASE).args(KUBERNETES).args(options);
         for (path, json) in values {
             helm.arg("--set-json").arg(format!("{path}={json}"));
         }

@@ -1,7 +1,7 @@
 //! Every value of the chart: that it does something when it is set, and that a wrong one is refused.
 //!
 //! Knows nothing of the agent's command line but the options written here.
-//! Invariant: a value in values.yaml that no row of [`SET`] sets is a finding.
+//! Invariant: a value in values.yaml that no row sets is a finding.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::workspace::root;
 
 /// A value, another one than its default, and what only then is rendered.
-const SET: [(&str, &str, &str); 49] = [
+const SET: [(&str, &str, &str); 57] = [
     ("nameOverride", r#""gate""#, "app.kubernetes.io/name: gate"),
     ("fullnameOverride", r#""gate""#, "name: gate"),
     ("image.repository", r#""example.org/c""#, "image: example.org/c:"),
@@ -49,6 +49,14 @@ const SET: [(&str, &str, &str); 49] = [
     ("listen.port", "80", "containerPort: 80"),
     ("log.format", r#""json""#, "- --log-format=json"),
     ("log.filter", r#""conngate=debug""#, "- name: CONNGATE_LOG\n              value: \"conngate=debug\""),
+    ("podMetrics.enabled", "false", "- --pod-metrics=off"),
+    ("podMetrics.limit", "7", "- --pod-metrics-limit=7"),
+    ("podMonitor.enabled", "true", "kind: PodMonitor"),
+    ("serviceMonitor.enabled", "true", "kind: ServiceMonitor"),
+    ("prometheusRule.enabled", "true", "- alert: ConngateGatesTimingOut"),
+    ("grafanaDashboard.enabled", "true", "grafana_dashboard: \"1\""),
+    ("networkPolicy.enabled", "true", "- namespaceSelector: {}"),
+    ("listen.port", "80", "  port: 80\n      targetPort: http"),
     ("extraArgs", r#"["--x"]"#, r#"- "--x""#),
     ("extraEnv", r#"[{"name":"X","value":"y"}]"#, "- name: X\n              value: \"y\""),
     ("hostNetwork", "true", "hostNetwork: true"),
@@ -70,18 +78,71 @@ const SET: [(&str, &str, &str); 49] = [
     ("serviceAccount.annotations", r#"{"x":"y"}"#, "annotations:\n    x: \"y\""),
 ];
 
+/// A switch, a value that does something only when it is on, and what then is rendered.
+const SET_WITH: [(&str, &str, &str, &str); 18] = [
+    ("podMonitor.enabled", "podMonitor.labels", r#"{"release":"p"}"#, "release: p"),
+    ("podMonitor.enabled", "podMonitor.interval", r#""7s""#, "interval: 7s"),
+    ("podMonitor.enabled", "podMonitor.scrapeTimeout", r#""6s""#, "scrapeTimeout: 6s"),
+    (
+        "podMonitor.enabled",
+        "podMonitor.relabelings",
+        r#"[{"targetLabel":"x"}]"#,
+        "relabelings:\n        - targetLabel: x",
+    ),
+    (
+        "podMonitor.enabled",
+        "podMonitor.metricRelabelings",
+        r#"[{"action":"drop"}]"#,
+        "metricRelabelings:\n        - action: drop",
+    ),
+    ("serviceMonitor.enabled", "serviceMonitor.labels", r#"{"release":"p"}"#, "release: p"),
+    ("serviceMonitor.enabled", "serviceMonitor.interval", r#""7s""#, "interval: 7s"),
+    ("serviceMonitor.enabled", "serviceMonitor.scrapeTimeout", r#""6s""#, "scrapeTimeout: 6s"),
+    (
+        "serviceMonitor.enabled",
+        "serviceMonitor.relabelings",
+        r#"[{"targetLabel":"x"}]"#,
+        "relabelings:\n        - targetLabel: x",
+    ),
+    (
+        "serviceMonitor.enabled",
+        "serviceMonitor.metricRelabelings",
+        r#"[{"action":"drop"}]"#,
+        "metricRelabelings:\n        - action: drop",
+    ),
+    ("prometheusRule.enabled", "prometheusRule.labels", r#"{"release":"p"}"#, "release: p"),
+    ("grafanaDashboard.enabled", "grafanaDashboard.labels", r#"{"dashboards":"yes"}"#, "dashboards: \"yes\""),
+    (
+        "grafanaDashboard.enabled",
+        "grafanaDashboard.annotations",
+        r#"{"grafana_folder":"Mesh"}"#,
+        "annotations:\n    grafana_folder: Mesh",
+    ),
+    ("networkPolicy.enabled", "networkPolicy.from", r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#, "cidr: 192.0.2.0/24"),
+    (
+        "networkPolicy.enabled",
+        "networkPolicy.from",
+        r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#,
+        "app.kubernetes.io/name: conngate-test",
+    ),
+    ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "- Egress\n"),
+    ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "egress:\n    - ports:"),
+    ("networkPolicy.enabled", "listen.port", "80", "- protocol: TCP\n          port: 80"),
+];
+
 /// A value that takes something away, and what then is not rendered any more.
-const UNSET: [(&str, &str, &str); 6] = [
+const UNSET: [(&str, &str, &str); 7] = [
     ("priorityClassName", r#""""#, "priorityClassName"),
     ("podSource", r#""apiserver""#, "nodes/pods"),
     ("podSource", r#""kubelet""#, "resources: [pods]"),
+    ("service.enabled", "false", "kind: Service\n"),
     ("serviceAccount.create", "false", "kind: ServiceAccount\nmetadata"),
     ("rbac.create", "false", "kind: ClusterRole"),
     ("seLinuxOptions", "null", "seLinuxOptions"),
 ];
 
 /// A wrong value, and the place that Helm's message names.
-const REFUSED: [(&str, &str, &str); 24] = [
+const REFUSED: [(&str, &str, &str); 35] = [
     ("defaultMod", r#""hold""#, "'defaultMod' not allowed"),
     ("image.tagg", r#""x""#, "'tagg' not allowed"),
     ("image.tag", "1.5", "/image/tag"),
@@ -103,9 +164,29 @@ const REFUSED: [(&str, &str, &str); 24] = [
     ("listen.port", "70000", "/listen/port"),
     ("listen.address", r#""localhost""#, "/listen/address"),
     ("log.format", r#""xml""#, "/log/format"),
+    ("podMetrics.enabled", r#""off""#, "/podMetrics/enabled"),
+    ("podMetrics.limit", "0", "/podMetrics/limit"),
+    ("service.enabled", r#""no""#, "/service/enabled"),
+    ("podMonitor.labels", r#"{"a":1}"#, "/podMonitor/labels/a"),
+    ("podMonitor.interval", "30", "/podMonitor/interval"),
+    ("serviceMonitor.interval", r#""30 seconds""#, "/serviceMonitor/interval"),
+    ("serviceMonitor.relabelings", "{}", "/serviceMonitor/relabelings"),
+    ("prometheusRule.alerts", "{}", "'alerts' not allowed"),
+    ("grafanaDashboard.labels", r#"{"a":1}"#, "/grafanaDashboard/labels/a"),
+    ("networkPolicy.from", r#"["192.0.2.0/24"]"#, "/networkPolicy/from/0"),
+    ("networkPolicy.egress", "{}", "/networkPolicy/egress"),
     ("extraArgs", r#""--x""#, "/extraArgs"),
     ("livenessProbe.httpGet", "{}", "/livenessProbe"),
     ("podAnnotations", r#"{"a":false}"#, "/podAnnotations/a"),
+];
+
+/// Values that are right alone and wrong together, and what Helm's message says.
+const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 2] = [
+    ([("podMonitor.enabled", "true"), ("serviceMonitor.enabled", "true")], "both would scrape every agent twice"),
+    (
+        [("serviceMonitor.enabled", "true"), ("service.enabled", "false")],
+        "serviceMonitor.enabled needs service.enabled",
+    ),
 ];
 
 /// One line for each promise of the chart's values that is not kept; `default` is the rendering without any value.
@@ -117,19 +198,23 @@ pub(crate) fn broken(tools: &Tools, default: &str) -> Result<Vec<String>> {
             found.push(format!("{path}={json} does not render {expected:?}"));
         }
     }
+    for (switch, path, json, expected) in SET_WITH {
+        let without = tools.render(&[(switch, "true")])?;
+        let rendering = tools.render(&[(switch, "true"), (path, json)])?;
+        if without.matches(expected).count() >= rendering.matches(expected).count() {
+            found.push(format!("{path}={json} beside {switch} does not render {expected:?}"));
+        }
+    }
     for (path, json, gone) in UNSET {
         if !default.contains(gone) || tools.render(&[(path, json)])?.contains(gone) {
             found.push(format!("{path}={json} does not take {gone:?} away"));
         }
     }
     for (path, json, named) in REFUSED {
-        match tools.render(&[(path, json)]) {
-            Ok(_) => found.push(format!("{path}={json} is not refused")),
-            Err(error) if !format!("{error:#}").contains(named) => {
-                found.push(format!("{path}={json} is refused without naming {named}: {error:#}"));
-            }
-            Err(_) => {}
-        }
+        found.extend(not_refused(tools, &[(path, json)], named));
+    }
+    for (values, named) in REFUSED_TOGETHER {
+        found.extend(not_refused(tools, &values, named));
     }
     if tools.render(&[("defaultMode", "false")])? != default {
         found.push("defaultMode=false, as YAML reads an unquoted off, is not off".to_owned());
@@ -137,11 +222,23 @@ pub(crate) fn broken(tools: &Tools, default: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// What is wrong with the refusal of `values`, whose message contains `named`.
+fn not_refused(tools: &Tools, values: &[(&str, &str)], named: &str) -> Option<String> {
+    let spelt = values.iter().map(|(path, json)| format!("{path}={json}")).collect::<Vec<_>>().join(" ");
+    match tools.render(values) {
+        Ok(_) => Some(format!("{spelt} is not refused")),
+        Err(error) if !format!("{error:#}").contains(named) => {
+            Some(format!("{spelt} is refused without naming {named}: {error:#}"))
+        }
+        Err(_) => None,
+    }
+}
+
 /// The values that no row touches.
 fn untouched() -> Result<Vec<String>> {
     let path = format!("{CHART}/values.yaml");
     let values = documents(&path, &fs::read_to_string(root().join(&path)).context(path.clone())?)?;
-    let rows: Vec<_> = SET.iter().chain(&UNSET).map(|row| row.0).collect();
+    let rows: Vec<_> = SET.iter().chain(&UNSET).map(|row| row.0).chain(SET_WITH.iter().map(|row| row.1)).collect();
     let is_set = |leaf: &str| rows.iter().any(|row| leaf == *row || leaf.starts_with(&format!("{row}.")));
     let leaves = values.iter().flat_map(leaves).filter(|leaf| !is_set(leaf));
     Ok(leaves.map(|leaf| format!("{path}: no check sets {leaf}")).collect())

@@ -55,3 +55,31 @@ httpGet:
   {{- end }}
 {{ toYaml .probe }}
 {{- end }}
+
+{{- /* The pod of `helm test` is none of the agents: no selector of theirs may find it. */}}
+{{- define "conngate.testLabels" -}}
+app.kubernetes.io/name: {{ include "conngate.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* The fields of a monitor's endpoint, of a monitor's values. */}}
+{{- define "conngate.endpoint" -}}
+port: http
+path: /metrics
+# Where a series has the labels namespace and pod, they are the gated pod's: they win over the agent's.
+honorLabels: true
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
