@@ -7,7 +7,7 @@ use clap::Args;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 
-use super::{Output, client::Client, print_json};
+use super::{Output, client::Client, print, print_json};
 use crate::{
     exit::Exit,
     printable::printable,
@@ -60,7 +60,7 @@ fn show(options: &Options, event: &Event) -> anyhow::Result<()> {
     match options.client.output {
         _ if of_another => {}
         Output::Json => print_json(event)?,
-        Output::Text => println!("{}", text(event)),
+        Output::Text => print(&format!("{}\n", text(event)))?,
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use hyper::Method;
 use super::{
     Output,
     client::{Client, escaped},
-    print_json,
+    print, print_json,
 };
 use crate::{
     exit::Exit,
@@ -42,7 +42,7 @@ pub fn explain(options: &Options) -> anyhow::Result<Exit> {
     let explanation: Explanation = options.client.block_on(options.client.ask(Method::GET, &path))?;
     match options.client.output {
         Output::Json => print_json(&explanation)?,
-        Output::Text => print!("{}", text(&explanation)),
+        Output::Text => print(&text(&explanation))?,
     }
     Ok(Exit::Success)
 }

@@ -103,10 +103,14 @@ impl Cli {
             Verb::Events(options) => events::events(&options),
             Verb::Open(options) => open::open(&options),
             Verb::Report(options) => report::report(&options),
-            Verb::Completions(options) => Ok(generate::completions(&options)),
+            Verb::Completions(options) => generate::completions(&options),
             Verb::Man(options) => generate::man(&options),
         };
         done.unwrap_or_else(|error| {
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                // Whoever read has seen enough.
+                return Exit::Success;
+            }
             eprintln!("conngate: {error:#}");
             if error.is::<Refused>() { Exit::No } else { Exit::Failed }
         })
@@ -115,9 +119,14 @@ impl Cli {
 
 /// One JSON object on a line of its own, at once.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    Ok(io::stdout().write_all(&line)?)
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// Text as it is, at once.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
 }
 
 #[cfg(test)]

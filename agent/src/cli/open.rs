@@ -8,7 +8,7 @@ use hyper::Method;
 use super::{
     Output,
     client::{Client, escaped},
-    print_json,
+    print, print_json,
 };
 use crate::{
     exit::Exit,
@@ -44,14 +44,14 @@ pub fn open(options: &Options) -> anyhow::Result<Exit> {
     let opened: Opened = options.client.block_on(options.client.ask(Method::POST, &path))?;
     match options.client.output {
         Output::Json => print_json(&opened)?,
-        Output::Text if opened.gates.is_empty() => println!("no gate was closed"),
+        Output::Text if opened.gates.is_empty() => print("no gate was closed\n")?,
         Output::Text => {
             for Opening { pod, was_closed, waiting } in &opened.gates {
                 let pod = printable(pod, 253);
                 if *was_closed {
-                    println!("{pod}: opened, {waiting} connections let go");
+                    print(&format!("{pod}: opened, {waiting} connections let go\n"))?;
                 } else {
-                    println!("{pod}: was open already");
+                    print(&format!("{pod}: was open already\n"))?;
                 }
             }
         }

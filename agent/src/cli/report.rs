@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use hyper::Method;
 
-use super::{Output, client::Client, print_json};
+use super::{Output, client::Client, print, print_json};
 use crate::{exit::Exit, report::page, view::report::Report};
 
 /// Options of `conngate report`.
@@ -31,11 +31,11 @@ pub fn report(options: &Options) -> anyhow::Result<Exit> {
     let report: Report = options.client.block_on(options.client.ask(Method::GET, "/v1/report"))?;
     match options.client.output {
         Output::Json => print_json(&report)?,
-        Output::Text if options.file.as_os_str() == "-" => print!("{}", page(&report)),
+        Output::Text if options.file.as_os_str() == "-" => print(&page(&report))?,
         Output::Text => {
             fs::write(&options.file, page(&report))
                 .with_context(|| format!("cannot write {} (--file)", options.file.display()))?;
-            println!("{}: {} gates", options.file.display(), report.lives.len());
+            print(&format!("{}: {} gates\n", options.file.display(), report.lives.len()))?;
         }
     }
     Ok(Exit::Success)

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use hyper::Method;
 
-use super::{Output, client::Client, print_json};
+use super::{Output, client::Client, print, print_json};
 use crate::{
     exit::Exit,
     printable::printable,
@@ -56,7 +56,7 @@ pub fn status(options: &Options) -> anyhow::Result<Exit> {
                 Output::Text => {
                     // From the top of an empty screen, where there is one.
                     let clear = if options.watch && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-                    println!("{clear}{}", text(&status, Time::now()));
+                    print(&format!("{clear}{}\n", text(&status, Time::now())))?;
                 }
             }
             if !options.watch {

@@ -33,9 +33,10 @@ use crate::{
 };
 
 impl Agent {
-    /// Answers; whoever asked may have gone.
+    /// Answers; whoever asked may have gone, and then nothing is done for him any more.
     pub(super) fn answer(&mut self, question: Question) {
         match question {
+            Question::Open(_, answer) if answer.is_closed() => {}
             Question::Snapshot(answer) => drop(answer.send(self.snapshot())),
             Question::Status(answer) => drop(answer.send(self.live())),
             Question::Explain(name, answer) => drop(answer.send(self.explain(&name))),

@@ -56,10 +56,14 @@ impl Journal {
 
     /// Something happened to a gate of this `pod`.
     pub(super) fn happened(&mut self, gate: CgroupId, pod: &str, time: Time, what: What) {
-        let entry = self.gates.entry(gate).or_default();
-        pod.clone_into(&mut entry.pod);
-        if let Some(over) = entry.happened(pod, time, &what) {
-            keep(&mut self.over, over, LIVES);
+        // What comes late of a gate that has gone makes no new one.
+        let is_there = matches!(what, What::Changed { .. }) || self.gates.contains_key(&gate);
+        let entry = is_there.then(|| self.gates.entry(gate).or_default());
+        if let Some(entry) = entry {
+            pod.clone_into(&mut entry.pod);
+            if let Some(over) = entry.happened(pod, time, &what) {
+                keep(&mut self.over, over, LIVES);
+            }
         }
         if what == What::Gone {
             self.gates.remove(&gate);

@@ -98,7 +98,7 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("200"),
-            Self::NotReady { status, word } => write!(f, "{status} {word}"),
+            Self::NotReady { status, word } => f.write_str(format!("{status} {word}").trim_end()),
             Self::Failed(error) => f.write_str(&error_chain(error)),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::FileTypeExt as _},
     path::{Path, PathBuf},
 };
 
@@ -61,10 +61,12 @@ pub fn serve(path: &Path, counter: Counter) -> Result<Served, SocketError> {
     if socket().map_err(made)?.connect(&address).is_ok() {
         return Err(SocketError::Taken(path.to_owned()));
     }
-    // Nobody answers: what is there an agent has left that was killed.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(made(error)),
-        Ok(()) | Err(_) => {}
+    // Nobody answers: a socket that is there an agent has left that was killed. Anything else is somebody's.
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(made)?,
+        Ok(_) => return Err(made(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(made(error)),
     }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(made)?;

@@ -65,6 +65,15 @@ async fn serve_where_another_agent_answers_is_refused_and_where_one_died_is_not(
 }
 
 #[tokio::test]
+async fn serve_where_somebodys_file_is_leaves_it_alone() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "precious").unwrap();
+    let error = serve(file.path(), counter()).unwrap_err();
+    assert!(crate::app::error_chain(&error).contains("no socket"), "{error}");
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), "precious");
+}
+
+#[tokio::test]
 async fn serve_where_no_socket_can_be_names_the_path() {
     for path in ["/proc/conngate/x.sock".to_owned(), format!("/tmp/{}.sock", "x".repeat(200))] {
         let error = serve(Path::new(&path), counter()).unwrap_err();

@@ -80,8 +80,14 @@ impl Agent {
     /// What it has logged so far with this message.
     #[must_use]
     pub fn logged(&self, message: &str) -> Vec<Value> {
+        self.logged_as(|event| event["message"] == message)
+    }
+
+    /// What it has logged so far that is as `wanted`.
+    #[must_use]
+    pub fn logged_as(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter(|event| event["message"] == message).cloned().collect()
+        log.iter().filter(|event| wanted(event)).cloned().collect()
     }
 
     /// Waits until it has logged this message at least `count` times.

@@ -250,3 +250,21 @@ fn agent_report_in_a_browser_shows_what_was_held_and_runs_nothing_of_hostile_nam
         Ok(())
     })
 }
+
+#[test]
+fn agent_words_of_the_programs_arrive_in_the_same_log() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &["--bpf-log", "4"])?;
+        let app = world.pod.container("app")?;
+        let _client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        let words = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            event["target"] == "conngate::egress" && message.starts_with("syn to port 15001: verdict")
+        };
+        let said = wait_until(PATIENCE, "egress speaks", || agent.logged_as(words).into_iter().next())?;
+        assert_eq!(said["level"], "DEBUG", "{said}");
+        Ok(())
+    })
+}

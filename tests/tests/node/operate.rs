@@ -156,7 +156,7 @@ pub(crate) fn command_line_answers_inside_of_the_daemon_set() -> Result<()> {
     let held = &explained["connections"][0];
     assert_eq!((&held["container"], &held["process"]["name"]), (&"app".into(), &"bash".into()), "{explained:#}");
     assert_eq!(held["destination"], "198.51.100.10:80", "{explained:#}");
-    assert_eq!(explained["waits_for"]["answer"], "503 ", "{explained:#}");
+    assert_eq!(explained["waits_for"]["answer"], "503", "{explained:#}");
 
     let checked = inside(&cluster, &["check"])?;
     for subject in ["kernel", "programs", "kubepods", "pins", "agent"] {

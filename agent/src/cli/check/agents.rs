@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of this machine. What answers may be anything: time and size are bounded.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Limited};
@@ -32,9 +32,9 @@ pub(super) async fn findings(name: &str) -> Vec<Finding> {
         }
     };
     // Sorted, and each once.
-    let addresses: BTreeMap<_, ()> = addresses.map(|address| (address, ())).collect();
+    let addresses: BTreeSet<_> = addresses.collect();
     let mut findings = Vec::new();
-    for (address, ()) in addresses {
+    for address in addresses {
         let found = match agent(address).await {
             Ok(version) => (Level::Ok, format!("{address} ready, {version}"), "it gates the pods of its node"),
             Err(error) => (Level::Fail, format!("{address}: {error:#}"), "pods of its node may not be held"),

@@ -92,10 +92,10 @@ pub fn check(options: &Options) -> anyhow::Result<Exit> {
 fn print(output: Output, findings: &[Finding]) -> anyhow::Result<()> {
     match output {
         Output::Text => {
-            for finding in findings {
-                println!("{:<5} {:<11} {}: {}", finding.word(), finding.subject, finding.found, finding.means);
-            }
-            Ok(())
+            let lines = findings.iter().map(|finding| {
+                format!("{:<5} {:<11} {}: {}\n", finding.word(), finding.subject, finding.found, finding.means)
+            });
+            super::print(&lines.collect::<String>())
         }
         Output::Json => {
             let findings = findings.iter().map(|finding| {
