@@ -20,10 +20,10 @@ use std::{
 
 use conngate_common::{
     ABI_VERSION,
-    gate::{AgentEntry, ContainerClass, ContainerEntry, GateState, MAX_SHARED_PARENTS},
-    id::CgroupId,
+    gate::{AgentEntry, CapturePorts, ContainerClass, ContainerEntry, GateState, MAX_SHARED_PARENTS},
+    id::{CgroupId, SocketCookie},
     reason::Reason,
-    record::{EndedRecord, Outcome, ParkedRecord},
+    record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
 };
 use tokio::{
     sync::mpsc,
@@ -246,6 +246,9 @@ impl App {
         self.classified(&record);
         let (gate, socket) = (record.header.gate, record.header.socket);
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        if self.lot.is_full() && !self.lot.holds(socket) {
+            return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
+        }
         let is_gated = enrolled.spec.is_some();
         if let Some(netns) = self.lot.park(record, enrolled.netns(&self.worker)) {
             enrolled.netns = Some(netns);
@@ -323,6 +326,9 @@ impl App {
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
             self.take_records();
+            for (gate, socket) in self.lot.stale_datagrams(clock::now()) {
+                self.datagrams_ended(gate, &[socket], Outcome::Abandoned);
+            }
             self.table.tick(clock::now());
             self.carry_out();
         }
@@ -378,8 +384,14 @@ impl App {
                 Effect::Write { gate, state, reason } => self.write(gate, state, reason),
                 Effect::Forget { gate } => self.forget(gate),
                 Effect::Probe { gate, want } => self.probe(gate, want),
-                Effect::Replay { sockets, .. } => self.lot.replay(&sockets, clock::now()),
-                Effect::Reset { sockets, .. } => self.lot.reset(&sockets),
+                Effect::Replay { gate, sockets } => {
+                    self.lot.replay(&sockets, clock::now());
+                    self.datagrams_ended(gate, &sockets, Outcome::Established);
+                }
+                Effect::Reset { gate, sockets } => {
+                    self.lot.reset(&sockets);
+                    self.datagrams_ended(gate, &sockets, Outcome::Abandoned);
+                }
                 Effect::Unpark { socket, .. } => self.lot.unpark(socket),
                 Effect::Opened { gate, summary } => {
                     self.recorded.opened(summary.reason);
@@ -389,9 +401,27 @@ impl App {
         }
     }
 
+    /// Datagrams have no end that the kernel tells of: with their replay, or their resolver's patience, they wait no longer.
+    fn datagrams_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
+        for socket in self.lot.datagrams(sockets) {
+            let Some(record) = self.lot.record(socket) else { continue };
+            let ended = EndedRecord {
+                header: RecordHeader { at: clock::now(), ..record.header },
+                first_drop: record.first_drop,
+                attempts: 1,
+                outcome: outcome.code(),
+            };
+            self.table.handle(ended.header.at, Event::Ended { gate, socket, outcome });
+            self.notices.push_back(Notice::Ended(ended, outcome));
+        }
+    }
+
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        let entry = enrolled.entry(state, reason);
+        let mut entry = enrolled.entry(state, reason);
+        if !self.loaded.holds_datagrams() {
+            entry.datagram_ports = CapturePorts::default();
+        }
         if enrolled.state.replace((state, reason)) != Some((state, reason)) {
             self.notices.push_back(Notice::Changed(gate, state, reason));
         }

@@ -24,6 +24,8 @@ pub struct GateSpec {
     pub policy: Policy,
     /// Where the mesh redirects to.
     pub capture_ports: CapturePorts,
+    /// Where the mesh redirects DNS over UDP to.
+    pub datagram_ports: CapturePorts,
     /// Whose connections are never held ([`conngate_common::gate::NO_UID`]: unused).
     pub exempt_uids: [u32; MAX_EXEMPT_UIDS],
     /// What containers are that nobody classified.
@@ -47,6 +49,7 @@ impl GateSpec {
                 regate: None,
             },
             capture_ports: entry.capture_ports,
+            datagram_ports: entry.datagram_ports,
             exempt_uids: entry.exempt_uids,
             default_class: ContainerClass::try_from(entry.default_class).ok()?,
             ready_url: None,
@@ -66,6 +69,7 @@ impl GateSpec {
             default_class: self.default_class.code(),
             exempt_uids: self.exempt_uids,
             capture_ports: self.capture_ports,
+            datagram_ports: self.datagram_ports,
         }
     }
 }

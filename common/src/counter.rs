@@ -35,6 +35,8 @@ codes! {
         SockOps = 3 "sock_ops",
         /// sock_ops of listeners
         Listen = 4 "listen",
+        /// cgroup/setsockopt
+        SetSockOpt = 5 "setsockopt",
     }
 }
 
@@ -59,7 +61,7 @@ codes! {
 const VERDICTS: u32 = Verdict::KINDS * Reason::COUNT;
 
 /// Slots of `COUNTERS`, one `u64` per CPU each.
-pub const SLOTS: usize = (VERDICTS + Reason::COUNT + Counter::COUNT + Program::COUNT * Helper::COUNT) as usize;
+pub const SLOTS: usize = (VERDICTS + 2 * Reason::COUNT + Counter::COUNT + Program::COUNT * Helper::COUNT) as usize;
 
 /// Durations in `HOLD_DURATION`: slot `i` counts holds of `[2^i, 2^(i+1))` nanoseconds, slot 0 also those of 0.
 pub const DURATIONS: usize = 64;
@@ -84,18 +86,25 @@ pub const fn released_slot(reason: Reason) -> u32 {
     VERDICTS + reason.code()
 }
 
+/// Slot of captured datagrams that were dropped for this reason.
+#[inline(always)]
+#[must_use]
+pub const fn datagram_slot(reason: Reason) -> u32 {
+    VERDICTS + Reason::COUNT + reason.code()
+}
+
 /// Slot of a counter.
 #[inline(always)]
 #[must_use]
 pub const fn counter_slot(counter: Counter) -> u32 {
-    VERDICTS + Reason::COUNT + counter.code()
+    VERDICTS + 2 * Reason::COUNT + counter.code()
 }
 
 /// Slot of the failures of one helper in one program.
 #[inline(always)]
 #[must_use]
 pub const fn helper_slot(program: Program, helper: Helper) -> u32 {
-    VERDICTS + Reason::COUNT + Counter::COUNT + program.code() * Helper::COUNT + helper.code()
+    VERDICTS + 2 * Reason::COUNT + Counter::COUNT + program.code() * Helper::COUNT + helper.code()
 }
 
 /// Slot of a hold of `nanos`.

@@ -94,6 +94,8 @@ pub struct GateEntry {
     pub exempt_uids: [u32; MAX_EXEMPT_UIDS],
     /// Where the mesh redirects captured connections.
     pub capture_ports: CapturePorts,
+    /// Where the mesh redirects captured datagrams: DNS.
+    pub datagram_ports: CapturePorts,
 }
 
 /// Value of `CONTAINERS`: keyed by the [`CgroupId`] one level below the pod's. Written by the agent.
@@ -165,7 +167,7 @@ unsafe impl Shared for ContainerEntry {}
 unsafe impl Shared for AgentEntry {}
 
 const _: () = {
-    assert!(size_of::<GateEntry>() == 8 + 4 * 4 + 4 * MAX_EXEMPT_UIDS + 2 * MAX_CAPTURE_PORTS);
+    assert!(size_of::<GateEntry>() == 8 + 4 * 4 + 4 * MAX_EXEMPT_UIDS + 2 * 2 * MAX_CAPTURE_PORTS);
     assert!(size_of::<ContainerEntry>() == 4);
     assert!(size_of::<AgentEntry>() == 3 * 8 + 8 * 4 + 8 * MAX_SHARED_PARENTS + 2 * MAX_CAPTURE_PORTS);
     assert!(align_of::<GateEntry>() == 8 && align_of::<AgentEntry>() == 8);

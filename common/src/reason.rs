@@ -27,7 +27,7 @@ codes! {
         NotReady = 8 "not-ready",
         /// Held: nobody listens on the capture port, the SYN could only be refused.
         NoListener = 9 "no-listener",
-        /// Held: nobody listens and the agent has not classified the pod or container yet.
+        /// Held: the agent has not classified the pod or container yet; while nobody listens, or its pod's gate is closed.
         Unclassified = 10 "unclassified",
         /// A code in a map is not of this ABI: the connection goes on.
         Invalid = 11 "invalid",

@@ -13,10 +13,15 @@ use crate::{
 /// Bytes of a SYN that are kept, from the network header on: an IPv4 or IPv6 header with a full TCP header fits.
 pub const SYN_LEN: usize = 128;
 
+/// IP protocols (IANA, "Assigned Internet Protocol Numbers").
+pub const TCP: u32 = 6;
+/// Likewise.
+pub const UDP: u32 = 17;
+
 codes! {
     /// What a record is; decides its length.
     RecordKind {
-        /// A captured SYN was dropped for the first time (for this agent): [`ParkedRecord`].
+        /// A captured SYN was dropped for the first time (for this agent), or a captured datagram: [`ParkedRecord`].
         Parked = 1 "parked",
         /// A connection that was held has ended its SYN_SENT state: [`EndedRecord`].
         Ended = 2 "ended",
@@ -51,11 +56,11 @@ pub struct RecordHeader {
     pub socket: SocketCookie,
     /// [`RecordKind`] code.
     pub kind: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// The socket's IP protocol: [`TCP`] or [`UDP`].
+    pub protocol: u32,
 }
 
-/// A SYN was parked: the connection is held.
+/// A SYN was parked: the connection is held. Or a datagram, whose socket may send more of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ParkedRecord {

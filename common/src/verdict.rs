@@ -91,13 +91,18 @@ pub fn judge(attempt: &Attempt<'_>) -> Verdict {
 /// Nobody has decided about the pod or the container: hold only what could not succeed anyway, and not for long.
 #[inline(always)]
 fn unclassified(attempt: &Attempt<'_>) -> Verdict {
-    if !attempt.listener && !attempt.agent_fresh { Verdict::Pass(Reason::AgentStale) } else { undecided(attempt) }
+    if !attempt.listener && !attempt.agent_fresh {
+        Verdict::Pass(Reason::AgentStale)
+    } else {
+        undecided(attempt, attempt.listener)
+    }
 }
 
-/// The pod asks for a gate, but which container this is nobody has said: as above, also while the agent is late.
+/// The pod asks for a gate, but which container this is nobody has said: as above, also while the agent is late. Whether a
+/// `listener` lets it pass is for the mode to say.
 #[inline(always)]
-fn undecided(attempt: &Attempt<'_>) -> Verdict {
-    if attempt.listener {
+fn undecided(attempt: &Attempt<'_>, listener: bool) -> Verdict {
+    if listener {
         Verdict::Pass(Reason::Listening)
     } else if held_for(attempt, attempt.grace_ns) {
         Verdict::Pass(Reason::Timeout)
@@ -112,10 +117,14 @@ fn closed(attempt: &Attempt<'_>, gate: &GateEntry) -> Verdict {
         return Verdict::Pass(Reason::Timeout);
     }
     match Mode::try_from(gate.mode) {
-        Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => match undecided(attempt) {
-            Verdict::Hold(reason) if mode as u32 == Mode::Observe as u32 => Verdict::WouldHold(reason),
-            verdict @ (Verdict::Pass(_) | Verdict::Hold(_) | Verdict::WouldHold(_)) => verdict,
-        },
+        Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => {
+            // In mode hold a listener is not enough, and a live agent says within milliseconds whose the container is.
+            let enough = mode as u32 == Mode::Retry as u32 || !attempt.agent_fresh;
+            match undecided(attempt, attempt.listener && enough) {
+                Verdict::Hold(reason) if mode as u32 == Mode::Observe as u32 => Verdict::WouldHold(reason),
+                verdict @ (Verdict::Pass(_) | Verdict::Hold(_) | Verdict::WouldHold(_)) => verdict,
+            }
+        }
         Ok(Mode::Hold) if !attempt.listener => Verdict::Hold(Reason::NoListener),
         Ok(Mode::Hold) if attempt.agent_fresh => Verdict::Hold(Reason::NotReady),
         Ok(Mode::Hold) => Verdict::Pass(Reason::AgentStale),

@@ -27,7 +27,7 @@ prop_compose! {
         default_class in code(ContainerClass::ALL, ContainerClass::code),
     ) -> GateEntry {
         let exempt_uids = [NO_UID; MAX_EXEMPT_UIDS];
-        GateEntry { cap_ns, state, mode, reason, default_class, exempt_uids, capture_ports: CapturePorts::default() }
+        GateEntry { cap_ns, state, mode, reason, default_class, exempt_uids, capture_ports: CapturePorts::default(), datagram_ports: CapturePorts::default() }
     }
 }
 
@@ -100,6 +100,7 @@ fn held(change: impl FnOnce(&mut Input, &mut GateEntry)) -> Verdict {
         default_class: ContainerClass::Gated.code(),
         exempt_uids: [NO_UID; MAX_EXEMPT_UIDS],
         capture_ports: CapturePorts::default(),
+        datagram_ports: CapturePorts::default(),
     };
     let mut input = Input {
         gate: None,
@@ -124,7 +125,9 @@ proptest! {
         match input.judge() {
             Verdict::Hold(reason) | Verdict::WouldHold(reason) => {
                 prop_assert!(reason.holds(), "metrics look for it among the reasons to hold");
-                prop_assert_eq!(input.listener, reason == Reason::NotReady);
+                if reason != Reason::Unclassified {
+                    prop_assert_eq!(input.listener, reason == Reason::NotReady);
+                }
             }
             Verdict::Pass(Reason::AgentStale) if input.state() != Some(GateState::Open) => {
                 prop_assert!(!input.agent_fresh);
@@ -211,8 +214,16 @@ proptest! {
     }
 
     #[test]
-    fn unclassified_past_the_grace_or_with_a_listener_is_never_held(input in input()) {
-        if input.is_unclassified() && (input.listener || input.age() >= input.grace_ns) {
+    fn unclassified_past_the_grace_is_never_held(input in input()) {
+        if input.is_unclassified() && input.age() >= input.grace_ns {
+            prop_assert!(matches!(input.judge(), Verdict::Pass(_)));
+        }
+    }
+
+    #[test]
+    fn unclassified_with_a_listener_is_held_only_by_a_live_agent_at_a_closed_gate(input in input()) {
+        let input = Input { listener: true, ..input };
+        if input.is_unclassified() && (!input.agent_fresh || input.state() != Some(GateState::Holding)) {
             prop_assert!(matches!(input.judge(), Verdict::Pass(_)));
         }
     }
@@ -305,6 +316,20 @@ fn unclassified_container_waits_for_the_grace_only() {
     };
     assert_eq!(unclassified(1_000_000_001), Verdict::Hold(Reason::Unclassified));
     assert_eq!(unclassified(1_000_000_000), Verdict::Pass(Reason::Timeout));
+}
+
+#[test]
+fn unclassified_container_of_a_gated_pod_waits_though_somebody_listens_but_not_in_mode_retry() {
+    let listens = |mode: Mode| {
+        held(|input, gate| {
+            input.container = ContainerClass::Unknown;
+            input.listener = true;
+            gate.mode = mode.code();
+        })
+    };
+    assert_eq!(listens(Mode::Hold), Verdict::Hold(Reason::Unclassified));
+    assert_eq!(listens(Mode::Observe), Verdict::WouldHold(Reason::Unclassified));
+    assert_eq!(listens(Mode::Retry), Verdict::Pass(Reason::Listening));
 }
 
 #[test]

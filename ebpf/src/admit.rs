@@ -9,28 +9,32 @@ use aya_ebpf::{
 };
 use conngate_common::{
     counter::Program,
-    gate::{AgentEntry, GateEntry, GateState, Mode},
+    gate::{AgentEntry, CapturePorts, GateEntry, GateState, Mode},
     hold::{ATTRIBUTED, Connector},
     id::{MonoTime, NetnsCookie},
+    record::{TCP, UDP},
 };
 
 use crate::maps;
 
-/// IPPROTO_TCP
-const TCP: u32 = 6;
-
-/// Admits a TCP connection to `port` (host byte order), unless it cannot be captured.
+/// Admits a connection to `port` (host byte order), unless it cannot be captured; datagrams' only where they are held.
 #[inline(always)]
 pub fn admit(ctx: &SockAddrContext, program: Program, loopback: bool, port: u16) {
     let Some(agent) = maps::agent().filter(|agent| agent.closed_gates != 0) else { return };
     // SAFETY: the hook's own context.
-    if unsafe { (*ctx.sock_addr).protocol } != TCP {
+    let protocol = unsafe { (*ctx.sock_addr).protocol };
+    if protocol != TCP && protocol != UDP {
         return;
     }
     // SAFETY: a helper without pointers.
     let ancestor = |level: u32| unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
     let (pod, _) = agent.pod(ancestor);
-    if pod.0 == 0 || !may_be_held(agent, maps::gate(pod), ctx.uid(), loopback, port) {
+    let gate = maps::gate(pod);
+    if protocol == UDP && gate.is_none_or(|gate| gate.datagram_ports == CapturePorts::default()) {
+        return;
+    }
+    // A nameserver on loopback is captured like any other.
+    if pod.0 == 0 || !may_be_held(agent, gate, ctx.uid(), loopback && protocol == TCP, port) {
         return;
     }
     // SAFETY: the hook's own context; `sk` is never null here.

@@ -2,7 +2,8 @@
 
 use conngate_common::{
     counter::{
-        Counter, DURATION_SUM, Helper, Program, counter_slot, duration_slot, helper_slot, released_slot, verdict_slot,
+        Counter, DURATION_SUM, Helper, Program, counter_slot, datagram_slot, duration_slot, helper_slot, released_slot,
+        verdict_slot,
     },
     reason::Reason,
     verdict::Verdict,
@@ -22,6 +23,12 @@ pub fn judged(verdict: Verdict) {
 #[inline(always)]
 pub fn released(reason: Reason) {
     add(&COUNTERS, released_slot(reason), 1);
+}
+
+/// One more captured datagram was dropped.
+#[inline(always)]
+pub fn datagram(reason: Reason) {
+    add(&COUNTERS, datagram_slot(reason), 1);
 }
 
 /// One more of `counter`.

@@ -1,4 +1,4 @@
-//! cgroup_skb/egress: the verdict on a captured SYN.
+//! cgroup_skb/egress: the verdict on a captured SYN or datagram.
 //!
 //! It runs after the mesh's NAT, so a SYN to loopback at a capture port *is* a captured connection. Retransmissions come
 //! from softirq: never ask for the current task here, only for the socket's cgroup.
@@ -16,14 +16,15 @@ use conngate_common::{
     gate::{ContainerClass, GateEntry},
     hold::{OWN_BUDGET, RELEASED},
     id::{CgroupId, MonoTime},
+    record::UDP,
     verdict::{Attempt, Verdict, judge},
 };
 
 use crate::{
-    count,
+    count, datagram,
     maps::{self, CONTAINERS},
+    packet::LoopbackPacket,
     park::park,
-    syn::LoopbackSyn,
 };
 
 /// Let the packet go.
@@ -33,16 +34,16 @@ const SYN_SENT: u32 = 2;
 
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
-    match connecting(&ctx).and_then(|sk| hold(&ctx, sk)) {
+    match socket(&ctx).and_then(|sk| dropped(&ctx, sk)) {
         None => PASS,
         Some(Drop::Steady) => Drop::Steady as i32,
         Some(Drop::BackOff) => Drop::BackOff as i32,
     }
 }
 
-/// The packet's socket, if it is in SYN_SENT: the only state whose packets concern us.
+/// The packet's socket, a full one.
 #[inline(always)]
-fn connecting(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+fn socket(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: the hook's own context.
     let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if sk.is_null() {
@@ -50,14 +51,26 @@ fn connecting(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
     }
     // SAFETY: not null, as the helper asks.
     let sk = unsafe { bpf_sk_fullsock(sk) };
-    // SAFETY: null or a full socket.
-    let state = unsafe { sk.as_ref() }?.state;
-    (state == SYN_SENT).then_some(sk)
+    (!sk.is_null()).then_some(sk)
+}
+
+/// Whether its packet is dropped, and how: of TCP only what is in SYN_SENT concerns us.
+#[inline(always)]
+fn dropped(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
+    // SAFETY: a full socket.
+    let sock = unsafe { &*sk };
+    if sock.state == SYN_SENT {
+        hold(ctx, sk)
+    } else if sock.protocol == UDP {
+        datagram::hold(ctx, sk)
+    } else {
+        None
+    }
 }
 
 #[inline(always)]
 fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
-    let mut syn = LoopbackSyn::parse(ctx)?;
+    let mut syn = LoopbackPacket::syn(ctx)?;
     let agent = maps::agent()?;
     // SAFETY: the hook's own context.
     let ancestor = |level: u32| unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };
@@ -116,7 +129,7 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
 
 /// The container's class; the gate says what an unlisted container is, and which uids are exempt.
 #[inline(always)]
-fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: CgroupId) -> ContainerClass {
+pub fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: CgroupId) -> ContainerClass {
     let Some(gate) = gate else { return ContainerClass::Unknown };
     // SAFETY: the hook's own context.
     if gate.exempt_uids.contains(&unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {

@@ -13,7 +13,7 @@ use aya_ebpf::{
 use conngate_common::{
     counter::{Counter, Helper, Program},
     id::{CgroupId, MonoTime, NetnsCookie, SocketCookie},
-    record::{ListeningRecord, RecordHeader, RecordKind},
+    record::{ListeningRecord, RecordHeader, RecordKind, TCP},
 };
 
 use crate::{
@@ -58,7 +58,7 @@ fn announce(ctx: &SockOpsContext, port: u32, listens: u32) {
             gate: CgroupId(0),
             socket: SocketCookie(maps::cookie(ctx)),
             kind: RecordKind::Listening.code(),
-            reserved: 0,
+            protocol: TCP,
         },
         netns: NetnsCookie(netns),
         port,

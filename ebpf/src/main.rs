@@ -4,7 +4,8 @@
 //!
 //! Invariants:
 //! - Whatever fails here, the connection goes on: every early return passes.
-//! - `egress` leaves at `state != SYN_SENT`, before any lookup; the connect hooks leave when no gate is closed.
+//! - `egress` leaves at `state != SYN_SENT`, before any lookup, and with datagrams when no gate is closed, as the connect
+//!   hooks do.
 //! - A hold ends without the agent: at its cap, or when somebody listens and the agent's heartbeat is stale.
 #![no_std]
 #![no_main]
@@ -14,12 +15,14 @@ mod ancestry;
 mod connect4;
 mod connect6;
 mod count;
+mod datagram;
 mod egress;
 mod listen;
 mod maps;
+mod packet;
 mod park;
+mod setsockopt;
 mod sock_ops;
-mod syn;
 
 use aya_ebpf::Global;
 

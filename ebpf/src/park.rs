@@ -1,4 +1,4 @@
-//! Parking: a copy of the dropped SYN goes to the agent, which sends it again the moment the gate opens.
+//! Parking: a copy of the dropped SYN or datagram goes to the agent, which sends it again the moment the gate opens.
 //!
 //! Knows nothing of the verdict. A full ring buffer loses nothing: the SYN is offered again at its next attempt.
 
@@ -14,7 +14,7 @@ use conngate_common::{
 use crate::{
     count,
     maps::{EVENTS, cookie},
-    syn::LoopbackSyn,
+    packet::LoopbackPacket,
 };
 
 /// Announces the held SYN; `false`: not announced.
@@ -24,7 +24,7 @@ pub fn park(
     sk: *mut bpf_sock,
     record: &HoldRecord,
     container: CgroupId,
-    syn: &LoopbackSyn,
+    syn: &LoopbackPacket,
     reason: Reason,
     now: MonoTime,
 ) -> bool {
@@ -39,7 +39,7 @@ pub fn park(
             gate: record.gate,
             socket: SocketCookie(cookie(ctx)),
             kind: RecordKind::Parked.code(),
-            reserved: 0,
+            protocol: syn.protocol,
         },
         first_drop: record.first_drop,
         container,

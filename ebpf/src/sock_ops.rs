@@ -22,7 +22,7 @@ use conngate_common::{
     hold::{EXPIRED, HoldRecord, OWN_BUDGET, RELEASED, SHORT_RTO},
     id::{MonoTime, SocketCookie},
     reason::Reason,
-    record::{EndedRecord, Outcome, RecordHeader, RecordKind},
+    record::{EndedRecord, Outcome, RecordHeader, RecordKind, TCP},
 };
 
 use crate::{
@@ -192,7 +192,7 @@ fn announce(ctx: &SockOpsContext, record: &HoldRecord, outcome: Outcome) {
             gate: record.gate,
             socket: SocketCookie(maps::cookie(ctx)),
             kind: RecordKind::Ended.code(),
-            reserved: 0,
+            protocol: TCP,
         },
         first_drop: record.first_drop,
         attempts: record.attempts,

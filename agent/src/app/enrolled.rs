@@ -53,6 +53,7 @@ impl Enrolled {
                 default_class: ContainerClass::Exempt.code(),
                 exempt_uids: [NO_UID; MAX_EXEMPT_UIDS],
                 capture_ports: CapturePorts::default(),
+                datagram_ports: CapturePorts::default(),
             },
         }
     }

@@ -9,25 +9,36 @@ use std::{
 };
 
 use conngate_common::{
-    id::{MonoTime, NetnsCookie, SocketCookie},
-    record::ParkedRecord,
+    id::{CgroupId, MonoTime, NetnsCookie, SocketCookie},
+    record::{ParkedRecord, UDP},
 };
 
 use super::error_chain;
 use crate::{
     kernel::{
         destroy,
-        replay::{raw::Replayer, syn},
+        replay::{datagram, raw::Replayer, syn},
         sock_diag::{SockDiag, SockDiagError},
     },
     metrics::Recorded,
     netns::{Netns, NetnsWorker},
 };
 
+/// Nanoseconds after which no resolver sends a query again (glibc: 5 s), and none waits for the answer of an old one.
+const RESOLVERS_PATIENCE: u64 = 6_000_000_000;
+
 struct Parked {
     record: Box<ParkedRecord>,
+    /// Further datagrams of the same socket: a resolver asks for IPv4 and IPv6 at once.
+    more: Vec<ParkedRecord>,
     place: Rc<Place>,
 }
+
+/// The most sockets of all pods together, some 50 MB: a pod that floods must not end the agent.
+const ROOM: usize = 100_000;
+
+/// The most further datagrams of one socket; it sends again what is left out.
+const MORE: usize = 3;
 
 /// A namespace in which SYNs are parked.
 struct Place {
@@ -52,8 +63,20 @@ impl Lot {
     pub(super) fn park(&mut self, record: ParkedRecord, home: Option<Netns>) -> Option<Netns> {
         let place = self.place(&record, home)?;
         let netns = place.netns.clone();
-        self.parked.insert(record.header.socket, Parked { record: Box::new(record), place });
+        match self.parked.get_mut(&record.header.socket).filter(|_| is_datagram(&record)) {
+            Some(parked) if parked.more.len() < MORE => parked.more.push(record),
+            Some(_) => {}
+            None => {
+                let parked = Parked { record: Box::new(record), more: Vec::new(), place };
+                self.parked.insert(record.header.socket, parked);
+            }
+        }
         Some(netns)
+    }
+
+    /// Whether no other socket's packet finds room: then the kernel's own retry remains.
+    pub(super) fn is_full(&self) -> bool {
+        self.parked.len() >= ROOM
     }
 
     /// Whether a SYN of this socket is kept.
@@ -64,6 +87,19 @@ impl Lot {
     /// What the kernel told of this socket, while its SYN is kept.
     pub(super) fn record(&self, socket: SocketCookie) -> Option<&ParkedRecord> {
         self.parked.get(&socket).map(|parked| &*parked.record)
+    }
+
+    /// Those of `sockets` whose datagrams are kept: nothing will tell of their end.
+    pub(super) fn datagrams(&self, sockets: &[SocketCookie]) -> Vec<SocketCookie> {
+        let is_one = |socket: &SocketCookie| self.record(*socket).is_some_and(is_datagram);
+        sockets.iter().copied().filter(is_one).collect()
+    }
+
+    /// The sockets whose datagrams nobody waits for any longer at `now`, and whose gates they wait at.
+    pub(super) fn stale_datagrams(&self, now: MonoTime) -> Vec<(CgroupId, SocketCookie)> {
+        let records = self.parked.values().map(|parked| parked.more.last().unwrap_or(&parked.record));
+        let stale = records.filter(|record| is_datagram(record) && now.since(record.header.at) > RESOLVERS_PATIENCE);
+        stale.map(|record| (record.header.gate, record.header.socket)).collect()
     }
 
     pub(super) fn unpark(&mut self, socket: SocketCookie) {
@@ -77,8 +113,12 @@ impl Lot {
     pub(super) fn replay(&self, sockets: &[SocketCookie], now: MonoTime) {
         let mut packets: Vec<(&Rc<Place>, Vec<_>)> = Vec::new();
         let mut failed = 0;
-        for parked in sockets.iter().filter_map(|socket| self.parked.get(socket)) {
-            match syn::rebuild(&parked.record, now) {
+        let parked = sockets.iter().filter_map(|socket| self.parked.get(socket));
+        let records = parked
+            .flat_map(|parked| [&*parked.record].into_iter().chain(&parked.more).map(move |record| (parked, record)));
+        for (parked, record) in records {
+            let rebuilt = if is_datagram(record) { datagram::rebuild(record) } else { syn::rebuild(record, now) };
+            match rebuilt {
                 Ok(packet) => match packets.iter_mut().find(|(place, _)| Rc::ptr_eq(place, &parked.place)) {
                     Some((_, packets)) => packets.push(packet),
                     None => packets.push((&parked.place, vec![packet])),
@@ -106,7 +146,8 @@ impl Lot {
 
     /// Ends the connections of `sockets` with an error.
     pub(super) fn reset(&self, sockets: &[SocketCookie]) {
-        for parked in sockets.iter().filter_map(|socket| self.parked.get(socket)) {
+        let parked = sockets.iter().filter_map(|socket| self.parked.get(socket));
+        for parked in parked.filter(|parked| !is_datagram(&parked.record)) {
             let ended = self
                 .diag(&parked.place.netns)
                 .map_err(destroy::DestroyError::from)
@@ -152,4 +193,9 @@ impl Lot {
         self.places.insert(wanted, Rc::downgrade(&place));
         Some(place)
     }
+}
+
+/// Whether it is a datagram, not a SYN.
+pub(super) const fn is_datagram(record: &ParkedRecord) -> bool {
+    record.header.protocol == UDP
 }

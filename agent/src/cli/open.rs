@@ -18,7 +18,7 @@ use crate::{
 
 /// Options of `conngate open`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "A gate that was opened stays open, unless its pod asks for regate.\n\
+#[command(after_help = "A gate that was opened by hand stays open, also where its pod asks for regate.\n\
     Exit status: 0; 1 when the pod is not known or has no gate; 125 when the agent cannot be asked.")]
 pub struct Options {
     /// NAMESPACE/NAME, or NAME where only one pod of the node has it.

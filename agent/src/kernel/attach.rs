@@ -15,6 +15,7 @@ use aya::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, ProgramError, SockOps, links::FdLink,
     },
 };
+use aya_obj::generated::bpf_attach_type;
 use conngate_common::counter::Program as Name;
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
     pins::Pins,
     query::{self, Hook},
 };
-use crate::{cgroup::hierarchy, metrics::snapshot::ProgramState};
+use crate::{app::error_chain, cgroup::hierarchy, metrics::snapshot::ProgramState};
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +99,12 @@ impl Loaded {
     /// When a program that gates cannot do without is refused. What is pinned already stays as it was.
     pub fn attach_pinned(&mut self, kubepods: &Path, root: &Path, pins: &Pins) -> Result<Option<String>, AttachError> {
         let without = connect_conflict(kubepods, root);
-        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6] {
+        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6, Name::SetSockOpt] {
             let path = pins.link(name);
+            if name == Name::SetSockOpt {
+                self.attach_setsockopt(kubepods, &path);
+                continue;
+            }
             let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
             if without.is_some() && matches!(name, Name::Connect4 | Name::Connect6) {
                 unpin(&path).map_err(taken_over)?;
@@ -115,6 +120,29 @@ impl Loaded {
         }
         self.without_connect.clone_from(&without);
         Ok(without)
+    }
+
+    /// Whether captured datagrams can be held.
+    #[must_use]
+    pub fn holds_datagrams(&self) -> bool {
+        self.attached.contains_key(&Name::SetSockOpt)
+    }
+
+    /// Attaches what only datagrams need; without it they are as without conngate.
+    fn attach_setsockopt(&mut self, kubepods: &Path, path: &Path) {
+        let attached = self.take_over(Name::SetSockOpt, kubepods, path).and_then(|taken_over| {
+            if !taken_over {
+                unpin(path)?;
+                let program = program(&mut self.ebpf, Name::SetSockOpt).map_err(io::Error::other)?;
+                let program = program.fd().map_err(io::Error::other)?;
+                Link::create(&File::open(kubepods)?, program, bpf_attach_type::BPF_CGROUP_SETSOCKOPT)?.pin(path)?;
+            }
+            Ok(())
+        });
+        match attached {
+            Ok(()) => drop(self.attached.insert(Name::SetSockOpt, kubepods.to_owned())),
+            Err(error) => tracing::warn!(error = error_chain(&error), "DNS lookups are not held"),
+        }
     }
 
     /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`.
@@ -184,6 +212,8 @@ impl Loaded {
                 let id = program.attach(file, CgroupSkbAttachType::Egress, mode)?;
                 descriptor(program.take_link(id)?)
             }),
+            // aya gives its link no descriptor.
+            Name::SetSockOpt => return Err(LoadError::NoProgram(name).into()),
             Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(|program| {
                 let id = program.attach(file, mode)?;
                 descriptor(program.take_link(id)?)

@@ -10,8 +10,8 @@ use aya::{
 };
 use conngate_common::{
     counter::{
-        Counter, DURATION_SLOTS, DURATION_SUM, DURATIONS, Helper, Program, SLOTS, counter_slot, helper_slot,
-        released_slot, verdict_slot,
+        Counter, DURATION_SLOTS, DURATION_SUM, DURATIONS, Helper, Program, SLOTS, counter_slot, datagram_slot,
+        helper_slot, released_slot, verdict_slot,
     },
     reason::Reason,
     verdict::Verdict,
@@ -80,6 +80,12 @@ impl Counted {
     #[must_use]
     pub fn released(&self, reason: Reason) -> u64 {
         self.slot(released_slot(reason))
+    }
+
+    /// How many captured datagrams were dropped for this reason.
+    #[must_use]
+    pub fn datagrams(&self, reason: Reason) -> u64 {
+        self.slot(datagram_slot(reason))
     }
 
     /// How often `helper` failed in `program`.

@@ -5,6 +5,7 @@
 
 use std::{
     ffi::CString,
+    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -13,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_link_info};
 use conngate_common::id::CgroupId;
 
 use super::syscall::{attributes, bpf};
@@ -37,6 +38,32 @@ impl Link {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Attaches `program` to `cgroup`. aya does so for every program type but one, whose link has no descriptor to pin.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn create(cgroup: &File, program: impl AsFd, hook: bpf_attach_type) -> io::Result<Self> {
+        let mut attr = attributes();
+        attr.link_create.__bindgen_anon_1.prog_fd = program.as_fd().as_raw_fd().cast_unsigned();
+        attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd().cast_unsigned();
+        attr.link_create.attach_type = hook as u32;
+        let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+        // SAFETY: a new descriptor, which nobody else owns.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Lets it outlive this process, at `path`.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or there is something.
+    pub fn pin(&self, path: &Path) -> io::Result<()> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let mut attr = attributes();
+        attr.__bindgen_anon_4.pathname = name.as_ptr() as u64;
+        attr.__bindgen_anon_4.bpf_fd = self.0.as_raw_fd().cast_unsigned();
+        bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
     }
 
     /// The cgroup that it hangs on; 0: that cgroup is gone.

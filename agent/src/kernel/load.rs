@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    programs::{CgroupSkb, CgroupSockAddr, Program, ProgramError, SockOps, links::FdLink},
+    programs::{CgroupSkb, CgroupSockAddr, CgroupSockopt, Program, ProgramError, SockOps, links::FdLink},
 };
 use aya_log::EbpfLogger;
 use conngate_common::counter::Program as Name;
@@ -20,6 +20,7 @@ use super::{
     pins::{MAPS, Pins},
     records::Ring,
 };
+use crate::app::error_chain;
 
 /// How much the programs log: 0 off, 1 error … 5 trace (`aya_log::Level`). At 0 the verifier removes the code.
 pub type LogLevel = u8;
@@ -105,6 +106,13 @@ pub fn load(
     for &name in Name::ALL {
         let program = program(&mut ebpf, name)?;
         let loaded = match name {
+            // What DNS takes; an old kernel lacks a helper, and then lookups are as without conngate.
+            Name::SetSockOpt => {
+                if let Err(error) = <&mut CgroupSockopt>::try_from(program).and_then(CgroupSockopt::load) {
+                    tracing::warn!(error = error_chain(&error), "no setsockopt program: DNS lookups are not held");
+                }
+                continue;
+            }
             Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
             Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(CgroupSkb::load),
             Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(SockOps::load),

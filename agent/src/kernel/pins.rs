@@ -21,7 +21,7 @@ pub(super) const MAPS: [&str; 7] = ["GATES", "CONTAINERS", "AGENT", "HOLDS", "CO
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// The directory is not on a BPF file system.
-    #[error("{0} is no BPF file system: mount -t bpf bpf {0}, or name another one with --bpffs")]
+    #[error("{0} is no BPF file system: mount -t bpf -o mode=0700 bpf {0}, or name another one with --bpffs")]
     NotBpffs(PathBuf),
     /// Something in it cannot be read, made or removed.
     #[error("cannot {what} {path}")]
@@ -157,7 +157,7 @@ mod tests {
     fn pins_outside_of_a_bpf_file_system_are_refused_with_the_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let error = Pins::open(directory.path()).unwrap_err().to_string();
-        assert!(error.contains(&format!("mount -t bpf bpf {}", directory.path().display())), "{error}");
+        assert!(error.contains(&format!("mount -t bpf -o mode=0700 bpf {}", directory.path().display())), "{error}");
         assert!(remove_all(directory.path()).is_err());
         assert!(matches!(Pins::open(Path::new("/nonexistent")), Err(PinsError::Access { .. })));
     }

@@ -26,11 +26,13 @@ pub enum Hook {
     Egress,
     /// `BPF_CGROUP_SOCK_OPS`
     SockOps,
+    /// `BPF_CGROUP_SETSOCKOPT`
+    SetSockOpt,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps];
+    pub const ALL: [Self; 5] = [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps, Self::SetSockOpt];
 
     /// Where `program` is attached.
     #[must_use]
@@ -40,6 +42,7 @@ impl Hook {
             Program::Connect6 => Self::Connect6,
             Program::Egress => Self::Egress,
             Program::SockOps | Program::Listen => Self::SockOps,
+            Program::SetSockOpt => Self::SetSockOpt,
         }
     }
 
@@ -51,6 +54,7 @@ impl Hook {
             Self::Connect6 => "cgroup/connect6",
             Self::Egress => "cgroup_skb/egress",
             Self::SockOps => "sock_ops",
+            Self::SetSockOpt => "cgroup/setsockopt",
         }
     }
 
@@ -60,6 +64,7 @@ impl Hook {
             Self::Connect6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
             Self::Egress => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
             Self::SockOps => bpf_attach_type::BPF_CGROUP_SOCK_OPS,
+            Self::SetSockOpt => bpf_attach_type::BPF_CGROUP_SETSOCKOPT,
         }
     }
 }

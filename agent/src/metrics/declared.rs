@@ -86,6 +86,8 @@ metrics! {
             "How long held connections that were established had been held, from the first dropped SYN.";
         SYNS_DROPPED: Counter "conngate_syns_dropped_total" { "reason": "a reason to hold" }
             "Captured SYNs that were dropped, retries included.";
+        DATAGRAMS_DROPPED: Counter "conngate_datagrams_dropped_total" { "reason": "a reason to hold" }
+            "Captured datagrams (DNS) that were dropped.";
         SYNS_WOULD_HOLD: Counter "conngate_syns_would_hold_total" { "reason": "a reason to hold" }
             "Captured SYNs that mode observe let pass and mode hold would have dropped.";
         SYNS_PASSED: Counter "conngate_syns_passed_total" { "reason": "a reason to pass" }
@@ -102,7 +104,7 @@ metrics! {
         MAP_CAPACITY: Gauge "conngate_map_capacity" { "map": "`GATES`, `CONTAINERS`" }
             "Entries that the map has room for.";
         PROGRAM_ATTACHED: Gauge "conngate_program_attached" {
-            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`"
+            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`"
         } "Whether the eBPF program is attached (1) or not (0).";
         HEARTBEAT_AGE: Gauge "conngate_heartbeat_age_seconds" {}
             "How long ago the agent last told the kernel that it is alive. Above 5 s pods that nobody knows are not held.";

@@ -86,6 +86,7 @@ fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
         family(&declared::CONNECTIONS_ENDED, ended),
         hold_durations(counted),
         family(&declared::SYNS_DROPPED, holding().map(|reason| by(reason, counted.judged(Verdict::Hold(reason))))),
+        family(&declared::DATAGRAMS_DROPPED, holding().map(|reason| by(reason, counted.datagrams(reason)))),
         family(
             &declared::SYNS_WOULD_HOLD,
             holding().map(|reason| by(reason, counted.judged(Verdict::WouldHold(reason)))),

@@ -68,8 +68,6 @@ pub enum NotAsked {
 pub struct PodAsk {
     /// The gate. Containers are Unknown until they are told apart by [`Self::class_of`].
     pub spec: GateSpec,
-    /// Where the mesh redirects DNS over UDP.
-    pub udp_ports: Vec<u16>,
     /// The mesh.
     pub proxy: Proxy,
     /// Which containers are held.
@@ -186,11 +184,11 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
                 regate,
             },
             capture_ports: ports.tcp,
+            datagram_ports: ports.udp,
             exempt_uids,
             default_class: ContainerClass::Unknown,
             ready_url,
         },
-        udp_ports: ports.udp,
         proxy,
         containers,
     })))

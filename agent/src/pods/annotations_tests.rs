@@ -46,7 +46,7 @@ fn ask_mode_alone_has_the_documented_defaults() {
         }
     );
     assert_eq!(gate.spec.capture_ports, CapturePorts([15001, 15053, 0, 0, 0, 0, 0, 0]));
-    assert_eq!(gate.udp_ports, [15053]);
+    assert_eq!(gate.spec.datagram_ports.0[..2], [15053, 0]);
     assert_eq!(gate.spec.exempt_uids, [1337, NO_UID, NO_UID, NO_UID]);
     assert_eq!(gate.spec.default_class, ContainerClass::Unknown);
     assert_eq!(gate.spec.ready_url.unwrap().to_string(), "http://127.0.0.1:15021/healthz/ready");
@@ -72,7 +72,7 @@ fn ask_every_annotation_is_taken() {
     );
     assert_eq!(policy.regate, Some(Duration::from_secs(5)));
     assert_eq!(gate.spec.ready_url.unwrap().to_string(), "http://localhost:9/r");
-    assert_eq!((gate.spec.capture_ports.0[0], gate.udp_ports), (4140, vec![5353]));
+    assert_eq!((gate.spec.capture_ports.0[0], gate.spec.datagram_ports.0[0]), (4140, 5353));
     assert_eq!(gate.spec.exempt_uids[0], 2102);
     assert_eq!(gate.containers, Containers::Named(["app".to_owned()].into()));
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what the ports are for.
 
-use conngate_common::gate::{CapturePorts, MAX_CAPTURE_PORTS};
+use conngate_common::gate::CapturePorts;
 
 use crate::values::slots;
 
@@ -14,7 +14,7 @@ pub(super) const ALLOWED: &str =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) tcp: CapturePorts,
-    pub(super) udp: Vec<u16>,
+    pub(super) udp: CapturePorts,
 }
 
 /// The ports of a list; `None` when it is none.
@@ -41,10 +41,8 @@ pub(super) fn parse(text: &str) -> Option<Ports> {
 
 /// Ports from lists; `None` when they do not fit.
 pub(super) fn of(tcp: &[u16], udp: &[u16]) -> Option<Ports> {
-    if tcp.is_empty() || udp.len() > MAX_CAPTURE_PORTS {
-        return None;
-    }
-    Some(Ports { tcp: CapturePorts(slots("capture port", tcp, 0).ok()?), udp: udp.to_vec() })
+    let ports = |list: &[u16]| slots("capture port", list, 0).ok().map(CapturePorts);
+    if tcp.is_empty() { None } else { Some(Ports { tcp: ports(tcp)?, udp: ports(udp)? }) }
 }
 
 #[cfg(test)]
@@ -57,7 +55,7 @@ mod tests {
     fn parse_lists_are_split_by_protocol_and_said_once() {
         let ports = parse("15001, 15053/udp,15053/tcp,15001").unwrap();
         assert_eq!(ports.tcp, CapturePorts([15001, 15053, 0, 0, 0, 0, 0, 0]));
-        assert_eq!(ports.udp, [15053]);
+        assert_eq!(ports.udp, CapturePorts([15053, 0, 0, 0, 0, 0, 0, 0]));
     }
 
     #[test]
@@ -80,7 +78,7 @@ mod tests {
                 tcp.iter().map(u16::to_string).chain(udp.iter().map(|port| format!("{port}/udp"))).collect();
             let ports = parse(&written.join(",")).unwrap();
             prop_assert!(tcp.iter().all(|port| ports.tcp.contains(*port)));
-            prop_assert_eq!(ports.udp, udp.into_iter().collect::<Vec<_>>());
+            prop_assert!(udp.iter().all(|port| ports.udp.contains(*port)));
         }
 
         #[test]

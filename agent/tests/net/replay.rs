@@ -48,7 +48,7 @@ impl Capture {
                     gate: CgroupId(0),
                     socket: SocketCookie(socket.cookie().unwrap()),
                     kind: RecordKind::Parked.code(),
-                    reserved: 0,
+                    protocol: conngate_common::record::TCP,
                 },
                 first_drop: at,
                 container: CgroupId(0),

@@ -38,6 +38,7 @@ pub(super) fn open_gate() -> GateEntry {
         default_class: ContainerClass::Gated.code(),
         exempt_uids: [NO_UID; MAX_EXEMPT_UIDS],
         capture_ports: capture_ports(),
+        datagram_ports: CapturePorts::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The node agent holds a pod's connections until its Envoy is ready, wherever the kubelet has put the pod's cgroup.
 
 use anyhow::Result;
-use conngate_common::{counter::Counter, gate::GateState, reason::Reason};
+use conngate_common::{counter::Counter, gate::GateState, reason::Reason, verdict::Verdict};
 use conngate_tests::{
     lab::{self, Agent, KubePod, Node, Qos},
     report::{Connection, Summary},
@@ -73,5 +73,27 @@ fn agent_static_pod_is_held_until_envoy_is_ready() -> Result<()> {
             |node, netns| KubePod::with_uid(node, netns, Qos::BestEffort, uid),
             |world| assert_held_until_ready(world, &agent),
         )
+    })
+}
+
+#[test]
+fn agent_first_connection_of_a_container_is_held_though_envoy_listens_and_is_not_ready() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.control_plane.release();
+        world.envoy.wait_ready()?;
+        world.envoy.fail_healthcheck()?;
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        assert_eq!(
+            Kernel(world.node).judged(Verdict::Pass(Reason::Listening))?,
+            0,
+            "nothing left before Envoy is ready"
+        );
+        world.envoy.pass_healthcheck()?;
+        assert_reached(&client.report()?, CAPTURED_V4);
+        Ok(())
     })
 }

@@ -10,6 +10,7 @@ use conngate_tests::{
 use nix::sys::signal::Signal;
 
 use crate::{
+    agent_dns::{Dns, look_up},
     agent_world::{PATIENCE, holding, initializing, on_node},
     world::{CAPTURED_V4, assert_reached},
 };
@@ -67,6 +68,9 @@ fn agent_every_declared_metric_is_moved() -> Result<()> {
                 let (app, many) = (world.pod.container("app")?, world.pod.container("worker")?);
                 let mut one = app.connect(CAPTURED_V4, &[])?;
                 agent.wait_for("connection held", 1)?;
+                let _dns = Dns::start(world)?;
+                let mut lookup = look_up(&app)?;
+                agent.wait_for("connection held", 2)?;
                 agent.signal(Signal::SIGSTOP)?;
                 let count = TOO_MANY.to_string();
                 let mut flood = many.connect(CAPTURED_V4, &["--count", &count, "--threads", "2"])?;
@@ -84,6 +88,7 @@ fn agent_every_declared_metric_is_moved() -> Result<()> {
                 scrapes.push(agent.metrics()?);
                 world.control_plane.release();
                 assert_reached(&one.report()?, CAPTURED_V4);
+                lookup.line()?;
                 let summary: Summary = flood.report()?;
                 assert_eq!(summary.connected(), TOO_MANY, "a full ring buffer refuses nobody: {summary:?}");
 

@@ -122,6 +122,7 @@ fn neighbour(gated: &Path, hierarchy: &Hierarchy, hook: Hook) -> Finding {
                         found,
                         "held connections are not attributed to a process",
                     ),
+                    Hook::SetSockOpt => Finding::new(Level::Warn, "neighbours", found, "DNS lookups are not held"),
                     Hook::Egress | Hook::SockOps => {
                         Finding::new(Level::Fail, "neighbours", found, "nothing can be held below it")
                     }

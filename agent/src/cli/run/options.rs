@@ -111,6 +111,7 @@ impl Options {
                 regate: None,
             },
             capture_ports: CapturePorts(slots("--capture-port", &self.capture_ports, 0)?),
+            datagram_ports: CapturePorts::default(),
             exempt_uids: slots("--exempt-uid", &self.exempt_uids, NO_UID)?,
             default_class: ContainerClass::Gated,
             ready_url,

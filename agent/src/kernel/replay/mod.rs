@@ -3,5 +3,6 @@
 //! Knows nothing of when: that a gate is open and somebody listens is the caller's to know. A SYN replayed too early is
 //! answered with a reset.
 
+pub mod datagram;
 pub mod raw;
 pub mod syn;

@@ -29,6 +29,9 @@ pub enum SynError {
     /// A header length that no header can have.
     #[error("a header length of {0} bytes")]
     HeaderLength(usize),
+    /// A datagram of a socket that is not connected.
+    #[error("the socket is not connected: its own destination is not known")]
+    Unconnected,
     /// A segment other than the first of a connection.
     #[error("TCP flags {0:#04x} where SYN is expected")]
     NotSyn(u8),
@@ -43,6 +46,10 @@ pub struct Packet {
 }
 
 impl Packet {
+    pub(super) const fn new(bytes: [u8; SYN_LEN], len: usize, destination: IpAddr) -> Self {
+        Self { bytes, len, destination }
+    }
+
     /// What goes out.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -98,7 +105,7 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
         let checksum = self::checksum(&[ip_header]);
         ip_header[10..12].copy_from_slice(&checksum);
     }
-    Ok(Packet { bytes, len, destination })
+    Ok(Packet::new(bytes, len, destination))
 }
 
 /// The socket's own address and port, before NAT, which leaves the address alone.
@@ -117,7 +124,7 @@ pub fn destination(record: &ParkedRecord) -> Result<SocketAddr, SynError> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     V4,
     V6,
 }
@@ -132,20 +139,11 @@ struct Headers {
 impl Headers {
     fn parse(record: &ParkedRecord) -> Result<Self, SynError> {
         let truncated = SynError::Truncated(record.syn_len);
-        let syn = usize::try_from(record.syn_len).ok().and_then(|len| record.syn.get(..len)).ok_or(truncated)?;
-        let first = *syn.first().ok_or(truncated)?;
-        let (version, ip, protocol_at) = match (record.ip_version, first >> 4) {
-            (4, 4) => (Version::V4, usize::from(first & 0x0f) * 4, 9),
-            (6, 6) => (Version::V6, IPV6, 6),
-            (version, _) => return Err(SynError::Version(version)),
-        };
-        if ip < IPV4_MIN {
-            return Err(SynError::HeaderLength(ip));
+        let (version, ip, protocol) = ip_header(record)?;
+        if protocol != TCP {
+            return Err(SynError::Protocol(protocol));
         }
-        let (ip_header, segment) = syn.split_at_checked(ip).ok_or(truncated)?;
-        if ip_header[protocol_at] != TCP {
-            return Err(SynError::Protocol(ip_header[protocol_at]));
-        }
+        let segment = copied(record)?.get(ip..).ok_or(truncated)?;
         let fixed: &[u8; TCP_MIN] = segment.first_chunk().ok_or(truncated)?;
         let tcp = usize::from(fixed[12] >> 4) * 4;
         if tcp < TCP_MIN {
@@ -161,8 +159,30 @@ impl Headers {
     }
 }
 
+/// What was copied of the packet.
+fn copied(record: &ParkedRecord) -> Result<&[u8], SynError> {
+    let copied = usize::try_from(record.syn_len).ok().and_then(|len| record.syn.get(..len));
+    copied.ok_or(SynError::Truncated(record.syn_len))
+}
+
+/// Version and length of the IP header, which lies within the copy, and what protocol follows.
+pub(super) fn ip_header(record: &ParkedRecord) -> Result<(Version, usize, u8), SynError> {
+    let truncated = SynError::Truncated(record.syn_len);
+    let packet = copied(record)?;
+    let first = *packet.first().ok_or(truncated)?;
+    let (version, length, protocol_at) = match (record.ip_version, first >> 4) {
+        (4, 4) => (Version::V4, usize::from(first & 0x0f) * 4, 9),
+        (6, 6) => (Version::V6, IPV6, 6),
+        (version, _) => return Err(SynError::Version(version)),
+    };
+    if length < IPV4_MIN {
+        return Err(SynError::HeaderLength(length));
+    }
+    Ok((version, length, packet.get(..length).ok_or(truncated)?[protocol_at]))
+}
+
 /// The address at the start of `bytes`, which holds 16 or, for version 4, at least 4.
-fn ip_address(version: Version, bytes: &[u8]) -> IpAddr {
+pub(super) fn ip_address(version: Version, bytes: &[u8]) -> IpAddr {
     match version {
         Version::V4 => Ipv4Addr::from(bytes.first_chunk().copied().unwrap_or([0; 4])).into(),
         Version::V6 => Ipv6Addr::from(bytes.first_chunk().copied().unwrap_or([0; 16])).into(),
@@ -188,7 +208,7 @@ fn tsval(options: &mut [u8]) -> Option<&mut [u8; 4]> {
 }
 
 /// The Internet checksum (RFC 1071) of all parts in a row; each but the last has an even length.
-fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+pub(super) fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     let mut sum = 0u64;
     for pair in parts.iter().flat_map(|part| part.chunks(2)) {
         sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -200,7 +220,7 @@ fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     [high, low]
 }
 
-fn be16(length: usize) -> [u8; 2] {
+pub(super) fn be16(length: usize) -> [u8; 2] {
     let [.., high, low] = length.to_be_bytes();
     [high, low]
 }

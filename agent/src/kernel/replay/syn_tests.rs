@@ -45,7 +45,13 @@ fn record(packet: &[u8]) -> ParkedRecord {
     }
     let kind = RecordKind::Parked.code();
     ParkedRecord {
-        header: RecordHeader { at: AT, gate: CgroupId(1), socket: SocketCookie(1), kind, reserved: 0 },
+        header: RecordHeader {
+            at: AT,
+            gate: CgroupId(1),
+            socket: SocketCookie(1),
+            kind,
+            protocol: conngate_common::record::TCP,
+        },
         first_drop: AT,
         container: CgroupId(2),
         connector: Connector::default(),

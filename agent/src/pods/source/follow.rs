@@ -17,6 +17,10 @@ use super::{
 /// The longest that the server may be silent during a list.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The longest wait between two tries: below the grace ([`crate::app::GRACE`]), so that a pod that starts when the server is
+/// back is known before its first connection is let go.
+const LONGEST: Duration = Duration::from_secs(8);
+
 /// The longest watch in seconds, after which a connection that died in silence is noticed.
 const WATCH: u32 = 120;
 
@@ -93,7 +97,7 @@ pub(super) async fn follow<K, S>(
             }
         }
         // It never runs out; if it did, its longest delay would be right.
-        tokio::time::sleep(backoff.next().unwrap_or(PATIENCE)).await;
+        tokio::time::sleep(backoff.next().unwrap_or(LONGEST).min(LONGEST)).await;
     }
 }
 
