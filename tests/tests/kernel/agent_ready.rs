@@ -67,14 +67,16 @@ fn agent_endpoint_that_cannot_be_asked_opens_for_a_listener_and_the_kubelets_wor
         world.pod.manifest()["status"] = status(false);
         world.pod.tell()?;
         let agent = Agent::start(world.node, &[])?;
-        // The container is not told apart yet, and somebody listens: so much passes.
+        // That somebody listens is not enough.
         let app = world.pod.container("app")?;
-        assert_reached(&app.connect(CAPTURED_V4, &[])?.report()?, CAPTURED_V4);
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
         assert!(agent.logged("gate opened").is_empty());
 
         world.pod.manifest()["status"] = status(true);
         world.pod.tell()?;
         assert_eq!(agent.wait_for("gate opened", 1)?[0]["reason"], "kubelet-ready");
+        assert_reached(&client.report()?, CAPTURED_V4);
         let open = Some((GateState::Open, Reason::KubeletReady));
         assert_eq!(Kernel(world.node).gate(&world.pod)?, open);
         assert_reached(&app.connect(CAPTURED_V4, &[])?.report()?, CAPTURED_V4);
