@@ -320,17 +320,23 @@ impl App {
             // In this order: whatever the programs have to tell, it silences neither the heartbeat nor a probe's answer.
             tokio::select! {
                 biased;
-                _ = self.heartbeat.tick() => self.beat(),
+                _ = self.heartbeat.tick() => {
+                    self.beat();
+                    self.forget_stale_datagrams();
+                }
                 Some(asked) = self.answers.recv() => self.answered(asked),
                 received = self.records.next(&mut self.batch) => received?,
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
             self.take_records();
-            for (gate, socket) in self.lot.stale_datagrams(clock::now()) {
-                self.datagrams_ended(gate, &[socket], Outcome::Abandoned);
-            }
             self.table.tick(clock::now());
             self.carry_out();
+        }
+    }
+
+    fn forget_stale_datagrams(&mut self) {
+        for (gate, socket) in self.lot.stale_datagrams(clock::now()) {
+            self.datagrams_ended(gate, &[socket], Outcome::Abandoned);
         }
     }
 
