@@ -57,6 +57,14 @@ pub(crate) fn connections(namespace: &Namespace<'_>, container: &str, previous: 
     Ok(said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
+/// The first connection that the `container` of the pod `app` has told of before its last restart. Waits for it: the
+/// kubelet removes the log of all but the last container that ended, and may be asked for it just then.
+pub(crate) fn first_before_restart(namespace: &Namespace<'_>, container: &str) -> Result<Connection> {
+    wait_until(PATIENCE, "the log of the container that ended is there", || {
+        connections(namespace, container, true).ok()?.into_iter().next()
+    })
+}
+
 /// Waits until a connection of `pod` to `destination` is being held, as its `container` sees it: its SYN was sent more than
 /// once, and is not answered. One that is not held is refused at its first.
 pub(crate) fn wait_held(namespace: &Namespace<'_>, pod: &str, container: &str, destination: &str) -> Result<()> {

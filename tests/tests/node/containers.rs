@@ -9,7 +9,8 @@ use conngate_tests::{
 
 use crate::{
     application::{
-        DATABASE, Paused, REFUSED, WEB, connections, connects, gated, hasty, never_ready, tireless, wait_held,
+        DATABASE, Paused, REFUSED, WEB, connections, connects, first_before_restart, gated, hasty, never_ready,
+        tireless, wait_held,
     },
     install::installed,
     kinds::redirect,
@@ -83,7 +84,7 @@ pub(crate) fn restarted_application_is_held_again() -> Result<()> {
     wait_held(&namespace, "app", "app", WEB)?;
     drop(paused);
     namespace.wait("app", "is ready", is_ready)?;
-    assert_eq!(connections(&namespace, "app", true)?[0].outcome, GAVE_UP);
+    assert_eq!(first_before_restart(&namespace, "app")?.outcome, GAVE_UP);
     assert_eq!(connections(&namespace, "app", false)?[0].outcome, CONNECTED);
     Ok(())
 }

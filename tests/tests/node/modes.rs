@@ -5,7 +5,9 @@ use conngate_tests::{lab::wait_until, report::CONNECTED};
 use serde_json::Value;
 
 use crate::{
-    application::{MODE, REFUSED, WEB, connections, gated, hasty, never_ready, tireless, wait_held},
+    application::{
+        MODE, REFUSED, WEB, connections, first_before_restart, gated, hasty, never_ready, tireless, wait_held,
+    },
     install::{installed, log},
     pods::{Namespace, PATIENCE, container, is_ready},
 };
@@ -29,7 +31,7 @@ pub(crate) fn mode_observe_holds_nothing() -> Result<()> {
     let namespace = Namespace::new(&cluster, "gated-observe", true)?;
     namespace.create(gated(&namespace).annotation(MODE, "observe").container(hasty("app", WEB)))?;
     namespace.wait("app", "is restarted and then ready", |pod| is_restarted(pod) && is_ready(pod))?;
-    assert_eq!(connections(&namespace, "app", true)?[0].outcome, REFUSED);
+    assert_eq!(first_before_restart(&namespace, "app")?.outcome, REFUSED);
     Ok(())
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn bad_annotation_gates_nothing_and_is_an_event_on_the_pod() -> Resul
     let pod = gated(&namespace).annotation("conngate.io/on-timeout", "explode");
     namespace.create(pod.container(hasty("app", WEB)))?;
     namespace.wait("app", "is restarted", is_restarted)?;
-    assert_eq!(connections(&namespace, "app", true)?[0].outcome, REFUSED);
+    assert_eq!(first_before_restart(&namespace, "app")?.outcome, REFUSED);
     let event = wait_until(PATIENCE, "there is an event", || {
         let invalid = "--field-selector=reason=InvalidAnnotation";
         let events = namespace.json(&["get", "events.events.k8s.io", invalid]).ok()?;
