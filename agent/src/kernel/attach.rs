@@ -99,12 +99,8 @@ impl Loaded {
     /// When a program that gates cannot do without is refused. What is pinned already stays as it was.
     pub fn attach_pinned(&mut self, kubepods: &Path, root: &Path, pins: &Pins) -> Result<Option<String>, AttachError> {
         let without = connect_conflict(kubepods, root);
-        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6, Name::SetSockOpt] {
+        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6] {
             let path = pins.link(name);
-            if name == Name::SetSockOpt {
-                self.attach_setsockopt(kubepods, &path);
-                continue;
-            }
             let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
             if without.is_some() && matches!(name, Name::Connect4 | Name::Connect6) {
                 unpin(&path).map_err(taken_over)?;
@@ -118,6 +114,7 @@ impl Loaded {
             }
             self.attached.insert(name, kubepods.to_owned());
         }
+        self.attach_setsockopt(kubepods, &pins.link(Name::SetSockOpt));
         self.without_connect.clone_from(&without);
         Ok(without)
     }

@@ -94,10 +94,10 @@ impl Counted {
         self.slot(helper_slot(program, helper))
     }
 
-    /// The helpers that failed at all.
+    /// How often each helper failed in each program.
     pub fn failures(&self) -> impl Iterator<Item = (Program, Helper, u64)> {
         let pairs = Program::ALL.iter().flat_map(|program| Helper::ALL.iter().map(|helper| (*program, *helper)));
-        pairs.map(|(program, helper)| (program, helper, self.failed(program, helper))).filter(|(.., times)| *times != 0)
+        pairs.map(|(program, helper)| (program, helper, self.failed(program, helper)))
     }
 
     /// Established holds by duration: slot `i` counts `[2^i, 2^(i+1))` nanoseconds.

@@ -4,13 +4,7 @@
 
 use std::time::Duration;
 
-use conngate_common::{
-    ABI_VERSION,
-    counter::{Counter, Helper, Program},
-    reason::Reason,
-    record::Outcome,
-    verdict::Verdict,
-};
+use conngate_common::{ABI_VERSION, counter::Counter, reason::Reason, record::Outcome, verdict::Verdict};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use super::{
@@ -79,7 +73,6 @@ fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
         };
         (vec![outcome.word()], float(counted.of(counter)))
     });
-    let helpers = Program::ALL.iter().flat_map(|program| Helper::ALL.iter().map(|helper| (*program, *helper)));
     vec![
         one(&declared::CONNECTIONS_HELD, float(counted.of(Counter::Held))),
         family(&declared::CONNECTIONS_RELEASED, passing().map(|reason| by(reason, counted.released(reason)))),
@@ -95,8 +88,7 @@ fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
         one(&declared::RECORDS_LOST, float(counted.of(Counter::LostRecords))),
         family(
             &declared::HELPER_ERRORS,
-            helpers
-                .map(|(program, helper)| (vec![program.word(), helper.word()], float(counted.failed(program, helper)))),
+            counted.failures().map(|(program, helper, times)| (vec![program.word(), helper.word()], float(times))),
         ),
     ]
 }

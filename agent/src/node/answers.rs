@@ -106,11 +106,9 @@ impl Agent {
 
     fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
         let (pod, gate) = self.meant(name)?;
-        let without = |why: String| Refusal::NoGate { pod: pod.clone(), why };
-        let gate = gate.ok_or_else(|| without("it has no cgroup on this node yet".to_owned()))?;
-        let view = self.gate_view(gate).ok_or_else(|| without(self.why_not(gate)))?;
+        let view = self.gate_view(gate).ok_or_else(|| Refusal::NoGate { pod, why: self.why_not(gate) })?;
         let enrolled = self.app.enrolled(gate);
-        let closed = self.app.table().gate(gate).filter(|gate| gate.state() == GateState::Holding);
+        let closed = self.closed(gate);
         let containers = self
             .roster
             .containers(gate)
@@ -155,24 +153,17 @@ impl Agent {
 
     fn open(&mut self, which: &Which) -> Result<Vec<Opening>, Refusal> {
         let gates = match which {
-            Which::All => {
-                let is_closed = |gate: &CgroupId| {
-                    self.app.table().gate(*gate).is_some_and(|gate| gate.state() == GateState::Holding)
-                };
-                self.gates().into_iter().filter(is_closed).collect()
-            }
+            Which::All => self.gates().into_iter().filter(|gate| self.closed(*gate).is_some()).collect(),
             Which::Pod(name) => {
                 let (pod, gate) = self.meant(name)?;
-                let without = |why| Refusal::NoGate { pod, why };
-                let Some(gate) = gate else { return Err(without("it has no cgroup on this node yet".to_owned())) };
                 if let Some(why) = self.roster.why_not(gate) {
-                    return Err(without(why));
+                    return Err(Refusal::NoGate { pod, why });
                 }
                 vec![gate]
             }
         };
         let open = |gate: CgroupId| {
-            let closed = self.app.table().gate(gate).filter(|gate| gate.state() == GateState::Holding);
+            let closed = self.closed(gate);
             let opening = Opening {
                 pod: self.name(gate),
                 was_closed: closed.is_some(),
@@ -185,12 +176,20 @@ impl Agent {
         Ok(gates.into_iter().map(open).collect())
     }
 
+    /// The gate of this cgroup, while it is closed.
+    fn closed(&self, gate: CgroupId) -> Option<&Gate> {
+        self.app.table().gate(gate).filter(|gate| gate.state() == GateState::Holding)
+    }
+
     /// The one pod that is meant by `name`, as people call it, and its gate's cgroup.
-    fn meant(&self, name: &str) -> Result<(String, Option<CgroupId>), Refusal> {
+    fn meant(&self, name: &str) -> Result<(String, CgroupId), Refusal> {
         let mut meant = self.roster.meant_by(name);
         match (meant.pop(), meant.is_empty()) {
             (None, _) => Err(Refusal::Unknown(name.to_owned())),
-            (Some(one), true) => Ok(one),
+            (Some((pod, Some(gate))), true) => Ok((pod, gate)),
+            (Some((pod, None)), true) => {
+                Err(Refusal::NoGate { pod, why: "it has no cgroup on this node yet".to_owned() })
+            }
             (Some(one), false) => {
                 let mut pods: Vec<_> = meant.into_iter().chain([one]).map(|(pod, _)| pod).collect();
                 pods.sort();

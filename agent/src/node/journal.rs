@@ -120,17 +120,7 @@ impl Entry {
             What::Changed { state, reason, mode } => {
                 self.since = Some(time);
                 if state == "holding" {
-                    let over = self.life.replace(Life {
-                        pod: pod.to_owned(),
-                        mode: mode.clone().unwrap_or_default(),
-                        closed: time,
-                        listening: None,
-                        opened: None,
-                        reason: None,
-                        gone: None,
-                        held: 0,
-                        connections: Vec::new(),
-                    });
+                    let over = self.life.replace(Life::new(pod, mode.as_deref().unwrap_or_default(), time));
                     self.spans.clear();
                     return over;
                 }

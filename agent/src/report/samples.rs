@@ -44,17 +44,7 @@ pub(super) fn waiting(since: f64) -> Span {
 
 /// A gate that was closed at `at(0.0)` and holds nothing.
 pub(super) fn life() -> Life {
-    Life {
-        pod: "shop/cart-6d5f7c9b8d-x2x7k".to_owned(),
-        mode: "hold".to_owned(),
-        closed: at(0.0),
-        listening: None,
-        opened: None,
-        reason: None,
-        gone: None,
-        held: 0,
-        connections: Vec::new(),
-    }
+    Life::new("shop/cart-6d5f7c9b8d-x2x7k", "hold", at(0.0))
 }
 
 /// A gate that held `connections` until its proxy was ready, 2.98 s after it was closed.

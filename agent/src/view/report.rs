@@ -44,6 +44,24 @@ pub struct Life {
     pub connections: Vec<Span>,
 }
 
+impl Life {
+    /// That of a gate that was closed just now and holds nothing.
+    #[must_use]
+    pub fn new(pod: &str, mode: &str, closed: Time) -> Self {
+        Self {
+            pod: pod.to_owned(),
+            mode: mode.to_owned(),
+            closed,
+            listening: None,
+            opened: None,
+            reason: None,
+            gone: None,
+            held: 0,
+            connections: Vec::new(),
+        }
+    }
+}
+
 /// One held connection in time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

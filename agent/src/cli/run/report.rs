@@ -146,7 +146,8 @@ pub(super) fn failed(output: Output, error: &anyhow::Error) {
 
 /// The helpers that failed in the kernel: `{"egress/skb_load_bytes": 1}`.
 fn helper_errors(counted: &Counted) -> Value {
-    let failed = counted.failures().map(|(program, helper, times)| (format!("{program}/{helper}"), times.into()));
+    let failed = counted.failures().filter(|(.., times)| *times != 0);
+    let failed = failed.map(|(program, helper, times)| (format!("{program}/{helper}"), times.into()));
     Value::Object(failed.collect())
 }
 
