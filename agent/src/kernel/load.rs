@@ -178,6 +178,12 @@ pub(super) fn maps(object: &Object, options: &Options<'_>, features: &Features) 
 }
 
 impl Loaded {
+    /// Whether the kernel has refused `program`.
+    #[must_use]
+    pub fn is_refused(&self, program: Name) -> bool {
+        self.refused.contains_key(&program)
+    }
+
     /// The programs that are left out, because of the kernel or of other users of its hooks.
     #[must_use]
     pub fn left_out(&self) -> Vec<Lack> {

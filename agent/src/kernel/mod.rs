@@ -24,4 +24,5 @@ pub mod records;
 pub mod replay;
 pub mod sock_diag;
 mod syscall;
+pub mod v1;
 pub mod verifier;

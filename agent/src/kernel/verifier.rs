@@ -110,10 +110,11 @@ fn log(name: Name, license: &CStr, instructions: &[bpf_insn]) -> Option<String> 
     Some(CStr::from_bytes_until_nul(&log).ok()?.to_string_lossy().into_owned())
 }
 
-/// The figures of a log: `stack depth 280` (of several functions: `48+16`), `processed 38831 insns (limit 1000000) …`.
+/// The figures of a log: `processed 38831 insns (limit 1000000) …`, and `stack depth 280`; of several functions `48+16`, since
+/// 7.2 or so `max 280`.
 fn cost(log: &str) -> Option<Cost> {
     let after = |begin: &str| log.lines().find_map(|line| line.strip_prefix(begin));
-    let stack = after("stack depth ")?.split('+').map(|depth| depth.trim().parse::<u32>().ok()).sum::<Option<u32>>()?;
+    let stack = after("stack depth ")?.trim_start_matches("max ").split('+').map(|depth| depth.trim().parse::<u32>().ok()).sum::<Option<u32>>()?;
     let instructions = after("processed ")?.split(' ').next()?.parse().ok()?;
     Some(Cost { instructions, stack })
 }
@@ -131,6 +132,9 @@ mod tests {
     fn cost_statistics_are_read_whatever_stands_beside_them() {
         assert_eq!(cost(STATISTICS_OF_A_KERNEL), Some(Cost { instructions: 38831, stack: 280 }));
         assert_eq!(cost("stack depth 48+16\nprocessed 7 insns (limit 1)"), Some(Cost { instructions: 7, stack: 64 }));
+        let of_7_3 = "stack depth max 272\nsubprog 0 (<unknown>) main insns_self 7123 insns_total 10981 stack 272\n\
+            processed 10981 insns (limit 1000000)\n";
+        assert_eq!(cost(of_7_3), Some(Cost { instructions: 10981, stack: 272 }));
         assert_eq!(cost("unknown func bpf_no_such#1\n"), None);
     }
 

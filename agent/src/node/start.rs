@@ -34,6 +34,7 @@ use crate::{
         object::Object,
         pins::{self, Pins},
         records::Ring,
+        v1,
     },
     metrics::Recorded,
     netns::NetnsWorker,
@@ -234,7 +235,7 @@ fn attach(
         }
     }
     let lacks: Vec<_> =
-        loaded.lacks().iter().map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means)).collect();
+        loaded.lacks().iter().chain(&v1::lack()).map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means)).collect();
     conditions.degraded_because(Part::Kernel, (!lacks.is_empty()).then(|| lacks.join("; ")));
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::{
         load::{self, LoadError, without},
         object::Object,
         query::{Hook, conflict, neighbours},
-        verifier,
+        v1, verifier,
     },
 };
 
@@ -90,13 +90,18 @@ fn programs(programs: &Programs) -> Vec<Finding> {
         Ok(loaded) => loaded,
         Err(error) => return vec![Finding::new(Level::Fail, "programs", error_chain(&error), "nothing can be held")],
     };
-    let accepted = costs.iter().map(|(program, cost)| {
-        let found = format!("{program}, {} instructions verified, {} bytes of stack", cost.instructions, cost.stack);
-        Finding::new(Level::Ok, "program", found, "accepted by the verifier")
+    let accepted = Program::ALL.iter().filter(|program| !loaded.is_refused(**program)).map(|program| {
+        let cost = costs.get(program).map(|cost| {
+            format!(", {} instructions verified, {} bytes of stack", cost.instructions, cost.stack)
+        });
+        Finding::new(Level::Ok, "program", format!("{program}{}", cost.unwrap_or_default()), "accepted by the verifier")
     });
-    let lacks = loaded.lacks().into_iter();
-    let lacks = lacks.map(|lack| Finding::new(Level::Warn, "lacks", format!("{}, {}", lack.what, lack.why), lack.means));
-    accepted.chain(lacks).collect()
+    let accepted: Vec<_> = accepted.collect();
+    let lacks = loaded.lacks().into_iter().map(|lack| (Level::Warn, lack));
+    let lacks = lacks.chain(v1::lack().map(|lack| (Level::Fail, lack)));
+    let lacks =
+        lacks.map(|(level, lack)| Finding::new(level, "lacks", format!("{}, {}", lack.what, lack.why), lack.means));
+    accepted.into_iter().chain(lacks).collect()
 }
 
 /// Who else is attached at `hook` above the cgroup that is to be gated.
