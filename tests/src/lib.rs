@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod cluster;
 pub mod dashboard;
+pub mod debian;
 pub mod lab;
 pub mod report;
 pub mod step;

@@ -13,6 +13,7 @@ mod process;
 mod setup;
 mod test;
 mod versions;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Verb {
     Fuzz(fuzz::Options),
     Lint(lint::Options),
     Test(test::Options),
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Vm(options) => vm::run(&options),
     };
     match result {
         Ok(code) => code,

@@ -34,6 +34,10 @@ pub(crate) enum Purpose {
     Fuzz,
     /// `cargo xtask cluster`
     Node,
+    /// `cargo xtask vm`
+    Vm,
+    /// `cargo xtask vm --arch aarch64`
+    VmAarch64,
 }
 
 /// The verb.
@@ -49,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     packages::install(packages::needed(purpose))?;
     match purpose {
-        Purpose::Demo | Purpose::Test | Purpose::Node => envoy::install(),
+        Purpose::Demo | Purpose::Test | Purpose::Node | Purpose::Vm | Purpose::VmAarch64 => envoy::install(),
         Purpose::Ebpf => ebpf::install(),
         Purpose::Fuzz => Ok(()),
     }

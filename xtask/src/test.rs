@@ -48,7 +48,7 @@ enum Tier {
 const HOST: [&str; 6] = ["--package", "conngate", "--package", "conngate-common", "--package", "xtask"];
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
-const KERNEL: [Run; 2] = [
+pub(crate) const KERNEL: [Run; 2] = [
     Run { cargo: &["--package", "conngate"], runner: &["--ignored"] },
     Run { cargo: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], runner: &[] },
 ];
@@ -56,9 +56,11 @@ const KERNEL: [Run; 2] = [
 const NODE: [Run; 1] = [Run { cargo: &["--package", "conngate-tests", "--test", "node"], runner: &[] }];
 
 /// One `cargo test`.
-struct Run {
-    cargo: &'static [&'static str],
-    runner: &'static [&'static str],
+pub(crate) struct Run {
+    /// What `cargo test` is told of packages and targets.
+    pub(crate) cargo: &'static [&'static str],
+    /// What the tests' runners are told.
+    pub(crate) runner: &'static [&'static str],
 }
 
 impl Run {
@@ -175,6 +177,6 @@ fn stream(test: &mut Command) -> Result<(Outcome, Tally)> {
 }
 
 /// Whether this is a CI run, by the variable that every CI system sets.
-fn ci() -> bool {
+pub(crate) fn ci() -> bool {
     env::var("CI").is_ok_and(|value| value == "true")
 }

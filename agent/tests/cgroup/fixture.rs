@@ -6,7 +6,7 @@ use std::{
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use conngate::cgroup::{hierarchy::Hierarchy, processes};
@@ -15,24 +15,12 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::wait::patience;
+pub(crate) use crate::wait::wait_for;
+
 pub(crate) const UID: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
 
-/// Long enough for any busy machine; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
 static MADE: AtomicU32 = AtomicU32::new(0);
-
-/// Polls until `ready` has something.
-pub(crate) fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
-        thread::yield_now();
-    }
-}
 
 /// A cgroup below this process's own; when dropped, its processes are killed and it is removed with all below.
 pub(crate) struct Node {
@@ -63,7 +51,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let start = Instant::now();
-        while remove(&self.path).is_err() && start.elapsed() < PATIENCE {
+        while remove(&self.path).is_err() && start.elapsed() < patience() {
             for pid in processes::all(&self.path).unwrap_or_default() {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }

@@ -7,4 +7,6 @@ mod identity;
 mod kubepods;
 mod nested;
 mod processes;
+#[path = "../wait/mod.rs"]
+mod wait;
 mod watch;

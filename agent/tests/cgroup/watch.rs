@@ -12,7 +12,10 @@ use conngate::cgroup::{
     watch::{CgroupEvent, PodWatch},
 };
 
-use crate::fixture::{Node, PATIENCE, UID};
+use crate::{
+    fixture::{Node, UID},
+    wait::patience,
+};
 
 fn open(root: &Path) -> (PodWatch, Instant) {
     let now = Instant::now();
@@ -20,7 +23,7 @@ fn open(root: &Path) -> (PodWatch, Instant) {
 }
 
 async fn next(watch: &mut PodWatch) -> CgroupEvent {
-    tokio::time::timeout(PATIENCE, watch.next()).await.expect("an event").unwrap()
+    tokio::time::timeout(patience(), watch.next()).await.expect("an event").unwrap()
 }
 
 async fn appeared(watch: &mut PodWatch, path: &Path) {

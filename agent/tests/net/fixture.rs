@@ -2,42 +2,22 @@
 //!
 //! It exists only through file descriptors: nothing is left behind, however the test ends.
 
-use std::{
-    fs::File,
-    net::SocketAddr,
-    process::Command,
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs::File, net::SocketAddr, process::Command, sync::OnceLock, thread};
 
 use conngate::netns::{Netns, NetnsWorker};
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Socket, Type};
+
+pub(crate) use crate::wait::wait_for;
 
 pub(crate) const CAPTURE_PORT: u16 = 15001;
 
 /// SYNs of sockets with this mark are dropped on their way in to the capture port: after NAT and conntrack, as by egress.
 pub(crate) const HELD_MARK: u32 = 7;
 
-/// Long enough for any busy machine; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 pub(crate) fn worker() -> &'static NetnsWorker {
     static WORKER: OnceLock<NetnsWorker> = OnceLock::new();
     WORKER.get_or_init(|| NetnsWorker::start().unwrap())
-}
-
-/// Polls until `ready` has something.
-pub(crate) fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
-        thread::yield_now();
-    }
 }
 
 pub(crate) struct Pod {

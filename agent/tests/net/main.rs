@@ -7,3 +7,5 @@ mod listener;
 mod netns;
 mod probe;
 mod replay;
+#[path = "../wait/mod.rs"]
+mod wait;

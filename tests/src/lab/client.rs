@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
-use super::{namespace::Namespace, process::Running, tool};
+use super::{namespace::Namespace, process::Running, tool, wait::patience};
 use crate::report::Connection;
 
 /// Beyond every hold and every timeout here: a client that says nothing for so long never will.
@@ -71,10 +71,11 @@ impl Client {
 
     /// The next line, whatever it says.
     pub fn line(&mut self) -> Result<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        let patience = patience(PATIENCE);
+        match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(line?),
             Err(RecvTimeoutError::Disconnected) => bail!("the client ended without a report"),
-            Err(RecvTimeoutError::Timeout) => bail!("the client says nothing for {PATIENCE:?}"),
+            Err(RecvTimeoutError::Timeout) => bail!("the client says nothing for {patience:?}"),
         }
     }
 

@@ -14,7 +14,7 @@ use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{runtime, time::timeout};
 
-use super::namespace::Namespace;
+use super::{namespace::Namespace, wait::patience};
 
 /// A main thread that is busy with a configuration answers late, not never; a browser that starts later still.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub fn send(address: SocketAddr, method: &str, path: &str, body: String) -> Resu
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let connection = TcpStream::connect_timeout(&address, patience(PATIENCE))?;
     connection.set_nonblocking(true)?;
     Ok(connection)
 }
@@ -53,5 +53,7 @@ fn exchange(connection: TcpStream, method: &str, path: &str, body: String) -> Re
         let body = answer.into_body().collect().await?.to_bytes();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     };
-    runtime.block_on(async { timeout(PATIENCE, exchange).await }).with_context(|| format!("{path} is not answered"))?
+    runtime
+        .block_on(async { timeout(patience(PATIENCE), exchange).await })
+        .with_context(|| format!("{path} is not answered"))?
 }

@@ -58,6 +58,23 @@ const NODE: &[Needed] = &[
     Needed { program: "promtool", package: "prometheus" },
 ];
 
+/// Guests: their disks and what is on them.
+const GUEST: &[Needed] = &[
+    Needed { program: "mmdebstrap", package: "mmdebstrap" },
+    Needed { program: "mke2fs", package: "e2fsprogs" },
+    Needed { program: "depmod", package: "kmod" },
+    Needed { program: "xz", package: "xz-utils" },
+    Needed { program: "strip", package: "binutils" },
+    Needed { program: "setpriv", package: "util-linux" },
+    Needed { program: "/usr/share/keyrings/debian-archive-keyring.gpg", package: "debian-archive-keyring" },
+    Needed { program: "python3", package: "python3" },
+    Needed { program: "pip3", package: "python3-pip" },
+];
+
+/// A machine for guests.
+const QEMU_X86: &[Needed] = &[Needed { program: "qemu-system-x86_64", package: "qemu-system-x86" }];
+const QEMU_ARM: &[Needed] = &[Needed { program: "qemu-system-aarch64", package: "qemu-system-arm" }];
+
 /// What `purpose` needs.
 pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> {
     let lists: &[&[Needed]] = match purpose {
@@ -66,6 +83,8 @@ pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> 
         Purpose::Ebpf => &[EBPF],
         Purpose::Fuzz => &[FUZZ],
         Purpose::Node => &[NODE],
+        Purpose::Vm => &[GUEST, QEMU_X86],
+        Purpose::VmAarch64 => &[GUEST, QEMU_ARM],
     };
     lists.iter().copied().flatten()
 }

@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use conngate_tests::report::Summary;
+use conngate_tests::{lab::wait::patience, report::Summary};
 
 use self::{
     attempt::{Attempt, GREETING},
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         io::stdin().read_line(&mut String::new()).context("cannot wait for a word")?;
     }
     let attempts = connect(&options)?;
-    let deadline = Instant::now() + GREETING;
+    let deadline = Instant::now() + patience(GREETING);
     let (connections, open): (Vec<_>, Vec<_>) =
         attempts.into_iter().map(|attempt| attempt.finish(&options, deadline)).unzip();
     let mut out = io::stdout().lock();

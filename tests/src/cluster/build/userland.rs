@@ -10,13 +10,13 @@ use super::{
     super::place::shared,
     stamp::{Digest, Stamp},
 };
-use crate::step::step;
+use crate::{
+    debian::{LEFT_OUT, release},
+    step::step,
+};
 
 /// Beyond the essential ones. catatonit is the pause container's process.
 const PACKAGES: &str = "ca-certificates,catatonit,curl,iproute2,iptables,python3-minimal";
-
-/// Not needed to run anything.
-const LEFT_OUT: [&str; 4] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
 
 /// The tar, made if need be, and the digest of what it was made from.
 pub(super) fn build() -> Result<(PathBuf, Digest)> {
@@ -41,14 +41,4 @@ pub(super) fn build() -> Result<(PathBuf, Digest)> {
     })?;
     stamp.set(&digest)?;
     Ok((path, digest))
-}
-
-/// The code name of the machine's Debian release.
-fn release() -> Result<String> {
-    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let field = |name: &str| release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    if field("ID") != Some("debian") {
-        bail!("the images are made of the machine's own Debian packages: this machine is no Debian");
-    }
-    Ok(field("VERSION_CODENAME").context("/etc/os-release names no VERSION_CODENAME")?.to_owned())
 }
