@@ -122,7 +122,7 @@ impl App {
         recorded: Recorded,
     ) -> io::Result<Self> {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let features = loaded.features;
+        let (hz, syn_linear_timeouts) = (loaded.features.hz, loaded.features.syn_linear_timeouts);
         let closed = loaded.maps.gates().into_iter().filter(|(_, entry)| entry.state == GateState::Holding.code());
         let closed: HashSet<_> = closed.map(|(gate, _)| gate).collect();
         let agent = AgentEntry {
@@ -132,10 +132,10 @@ impl App {
             abi: ABI_VERSION,
             epoch: loaded.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
             closed_gates: count(&closed, false),
-            hz: features.hz,
-            syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(features.hz) / 1_000_000_000)
+            hz,
+            syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(hz) / 1_000_000_000)
                 .unwrap_or(0),
-            syn_linear_timeouts: features.syn_linear_timeouts,
+            syn_linear_timeouts,
             pod_levels: node.pod_levels,
             shared_parents: node.shared_parents,
             capture_ports: node.capture_ports,
@@ -336,7 +336,7 @@ impl App {
 
     fn forget_stale_datagrams(&mut self) {
         for (gate, socket) in self.lot.stale_datagrams(clock::now()) {
-            self.datagrams_ended(gate, &[socket], Outcome::Abandoned);
+            self.untold_ended(gate, &[socket], Outcome::Abandoned);
         }
     }
 
@@ -392,11 +392,11 @@ impl App {
                 Effect::Probe { gate, want } => self.probe(gate, want),
                 Effect::Replay { gate, sockets } => {
                     self.lot.replay(&sockets, clock::now());
-                    self.datagrams_ended(gate, &sockets, Outcome::Established);
+                    self.untold_ended(gate, &sockets, Outcome::Established);
                 }
                 Effect::Reset { gate, sockets } => {
                     self.lot.reset(&sockets);
-                    self.datagrams_ended(gate, &sockets, Outcome::Abandoned);
+                    self.untold_ended(gate, &sockets, Outcome::Abandoned);
                 }
                 Effect::Unpark { socket, .. } => self.lot.unpark(socket),
                 Effect::Opened { gate, summary } => {
@@ -407,10 +407,13 @@ impl App {
         }
     }
 
-    /// Datagrams have no end that the kernel tells of: with their replay, or their resolver's patience, they wait no longer.
-    fn datagrams_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
-        for socket in self.lot.datagrams(sockets) {
-            let Some(record) = self.lot.record(socket) else { continue };
+    /// Datagrams have no end that the kernel tells of, and where sock_ops is left out nothing has: with their replay, or their
+    /// resolver's patience, they wait no longer.
+    fn untold_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
+        let sees_ends = self.loaded.sees_ends();
+        for &socket in sockets {
+            let record = self.lot.record(socket);
+            let Some(record) = record.filter(|record| lot::is_datagram(record) || !sees_ends) else { continue };
             let ended = EndedRecord {
                 header: RecordHeader { at: clock::now(), ..record.header },
                 first_drop: record.first_drop,
@@ -425,8 +428,11 @@ impl App {
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         let mut entry = enrolled.entry(state, reason);
-        if !self.loaded.holds_datagrams() {
-            entry.datagram_ports = CapturePorts::default();
+        if entry.datagram_ports != CapturePorts::default() {
+            let pod = enrolled.home.pod().filter(|_| state == GateState::Holding);
+            if pod.is_none_or(|pod| !self.loaded.hold_datagrams(gate, pod)) {
+                entry.datagram_ports = CapturePorts::default();
+            }
         }
         if enrolled.state.replace((state, reason)) != Some((state, reason)) {
             self.notices.push_back(Notice::Changed(gate, state, reason));
@@ -439,12 +445,14 @@ impl App {
             self.closed.insert(gate);
         } else {
             self.closed.remove(&gate);
+            self.loaded.release_datagrams(gate);
         }
         self.beat();
     }
 
     fn forget(&mut self, gate: CgroupId) {
         self.enrolled.remove(gate);
+        self.loaded.release_datagrams(gate);
         if let Err(error) = self.loaded.maps.remove_gate(gate) {
             tracing::error!(gate = gate.0, error = error_chain(&error), "the gate stays in the kernel");
         }

@@ -49,12 +49,10 @@ codes! {
         SkbLoadBytes = 1 "skb_load_bytes",
         /// bpf_setsockopt
         SetSockOpt = 2 "setsockopt",
-        /// bpf_getsockopt
-        GetSockOpt = 3 "getsockopt",
         /// bpf_sock_ops_cb_flags_set
-        CbFlagsSet = 4 "sock_ops_cb_flags_set",
+        CbFlagsSet = 3 "sock_ops_cb_flags_set",
         /// bpf_probe_read_kernel
-        ProbeReadKernel = 5 "probe_read_kernel",
+        ProbeReadKernel = 4 "probe_read_kernel",
     }
 }
 

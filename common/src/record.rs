@@ -10,7 +10,8 @@ use crate::{
     id::{CgroupId, MonoTime, NetnsCookie, SocketCookie},
 };
 
-/// Bytes of a SYN that are kept, from the network header on: an IPv4 or IPv6 header with a full TCP header fits.
+/// Bytes of a SYN that are kept, from the network header on: an IPv4 or IPv6 header with a full TCP header fits. A power of
+/// two: the programs bound the copied length by a mask.
 pub const SYN_LEN: usize = 128;
 
 /// IP protocols (IANA, "Assigned Internet Protocol Numbers").
@@ -129,6 +130,7 @@ unsafe impl Shared for EndedRecord {}
 unsafe impl Shared for ListeningRecord {}
 
 const _: () = {
+    assert!(SYN_LEN.is_power_of_two() && SYN_LEN >= 40 + 60);
     assert!(size_of::<RecordHeader>() == 32);
     assert!(size_of::<ParkedRecord>() == 32 + 2 * 8 + size_of::<Connector>() + 8 + 16 + 8 + SYN_LEN);
     assert!(size_of::<EndedRecord>() == 48);

@@ -83,23 +83,23 @@ proptest! {
     }
 
     #[test]
-    fn drop_code_own_budget_always_backs_off(attempts in 0..2 * STEADY_ATTEMPTS) {
-        prop_assert_eq!(drop_code(attempts, true), Drop::BackOff);
+    fn drop_code_budget_that_was_not_raised_always_backs_off(attempts in 0..2 * STEADY_ATTEMPTS) {
+        prop_assert_eq!(drop_code(attempts, false), Drop::BackOff);
     }
 
     #[test]
     fn drop_code_once_backed_off_stays_so(attempts in 0..2 * STEADY_ATTEMPTS, more: u32) {
-        if drop_code(attempts, false) == Drop::BackOff {
-            prop_assert_eq!(drop_code(attempts.saturating_add(more), false), Drop::BackOff);
+        if drop_code(attempts, true) == Drop::BackOff {
+            prop_assert_eq!(drop_code(attempts.saturating_add(more), true), Drop::BackOff);
         }
     }
 }
 
 #[test]
 fn drop_code_is_steady_until_the_last_steady_attempt() {
-    assert_eq!(drop_code(0, false), Drop::Steady);
-    assert_eq!(drop_code(STEADY_ATTEMPTS - 1, false), Drop::Steady);
-    assert_eq!(drop_code(STEADY_ATTEMPTS, false), Drop::BackOff);
+    assert_eq!(drop_code(0, true), Drop::Steady);
+    assert_eq!(drop_code(STEADY_ATTEMPTS - 1, true), Drop::Steady);
+    assert_eq!(drop_code(STEADY_ATTEMPTS, true), Drop::BackOff);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn may_be_held(agent: &AgentEntry, gate: Option<&GateEntry>, uid: u32, loopback:
         Some(gate) => (
             gate.state == GateState::Holding.code()
                 && gate.mode != Mode::Observe.code()
-                && !gate.exempt_uids.contains(&uid),
+                && !gate.exempts(uid),
             gate.capture_ports,
         ),
         None => (agent.is_fresh(now), agent.capture_ports),

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use conngate_common::{
-    budget::{Drop, drop_code},
+    budget::{Drop, MAX_SYNCNT, drop_code},
     counter::{Counter, Program},
     gate::{ContainerClass, GateEntry},
     hold::{OWN_BUDGET, RELEASED},
@@ -117,7 +117,7 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
                 count::counted(Counter::Held);
             }
             record.flags &= !RELEASED;
-            let drop = drop_code(record.attempts, record.flags & OWN_BUDGET != 0);
+            let drop = drop_code(record.attempts, record.syncnt == MAX_SYNCNT && record.flags & OWN_BUDGET == 0);
             record.attempts += 1;
             if record.parked_epoch != agent.epoch && park(ctx, sk, record, container, &syn, reason, now) {
                 record.parked_epoch = agent.epoch;
@@ -132,7 +132,7 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
 pub fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: CgroupId) -> ContainerClass {
     let Some(gate) = gate else { return ContainerClass::Unknown };
     // SAFETY: the hook's own context.
-    if gate.exempt_uids.contains(&unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {
+    if gate.exempts(unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {
         return ContainerClass::Exempt;
     }
     // SAFETY: the entry is read at once.

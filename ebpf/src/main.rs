@@ -32,11 +32,22 @@ static CONNGATE_ABI: u32 = conngate_common::ABI_VERSION;
 
 /// 1 where sock_ops programs may ask for the netns cookie (kernel 5.15 and later). Set by the agent before load.
 #[unsafe(no_mangle)]
-static SOCK_OPS_NETNS_COOKIE: Global<u8> = Global::new(0);
+static SOCK_OPS_NETNS_COOKIE: Global<u32> = Global::new(0);
 
-/// Offset of `icsk_syn_retries` in `struct inet_connection_sock`, from the kernel's BTF; 0: unknown, no budget is touched.
+/// Offset of `icsk_syn_retries` in `struct inet_connection_sock`, from the kernel's BTF; 0: unknown, or no program may read it,
+/// and no budget is touched.
 #[unsafe(no_mangle)]
 static SYN_RETRIES_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset of the network namespace in `struct sock`, likewise; 0: unknown.
+#[unsafe(no_mangle)]
+static NETNS_OFFSET: Global<u32> = Global::new(0);
+
+/// Offset and size of `net.ipv4.tcp_syn_retries` in `struct net`, likewise; 0: unknown.
+#[unsafe(no_mangle)]
+static TCP_SYN_RETRIES_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TCP_SYN_RETRIES_SIZE: Global<u32> = Global::new(0);
 
 /// bpf_probe_read_kernel may only be called by GPL-compatible programs.
 #[unsafe(no_mangle)]

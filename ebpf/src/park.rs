@@ -32,7 +32,7 @@ pub fn park(
         count::counted(Counter::LostRecords);
         return false;
     };
-    let len = ctx.len().min(SYN_LEN as u32);
+    let len = ctx.len();
     slot.write(ParkedRecord {
         header: RecordHeader {
             at: now,
@@ -45,7 +45,7 @@ pub fn park(
         container,
         connector: record.connector,
         reason: reason.code(),
-        syn_len: len,
+        syn_len: len.min(SYN_LEN as u32),
         dst_ip: destination(sk, syn.ip_version),
         // SAFETY: `sk` is a full socket.
         dst_port: u16::from_be(unsafe { (*sk).dst_port }),
@@ -57,10 +57,12 @@ pub fn park(
     });
     // SAFETY: written just above.
     let bytes = unsafe { &mut (*slot.as_mut_ptr()).syn };
-    // The verifier wants to see that the length is neither 0 nor beyond the buffer.
-    let copied = len != 0
-        // SAFETY: `len` is at most the buffer's length.
-        && unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, bytes.as_mut_ptr().cast(), len) } == 0;
+    // 1 to SYN_LEN, bounded by arithmetic in the very register that the call takes: verifiers before 6.9 forget the bound of
+    // a value that was spilled before it was compared ("R3 min value is outside of the allowed memory range"). The black
+    // box keeps the compiler from turning it back into comparisons.
+    let bounded = (core::hint::black_box(len.min(SYN_LEN as u32)).wrapping_sub(1) & (SYN_LEN as u32 - 1)) + 1;
+    // SAFETY: `bounded` is at most the buffer's length.
+    let copied = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, bytes.as_mut_ptr().cast(), bounded) } == 0;
     if copied {
         slot.submit(0);
     } else {

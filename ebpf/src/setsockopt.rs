@@ -1,15 +1,12 @@
-//! cgroup/setsockopt: swallows IP_RECVERR and IPV6_RECVERR of pods whose datagrams are held.
+//! cgroup/setsockopt: swallows IP_RECVERR and IPV6_RECVERR of datagram sockets, where it is attached: at a pod's cgroup, while
+//! the pod's gate is closed for datagrams.
 //!
 //! With it send() fails with ENOBUFS where a datagram is dropped, and resolvers that ask for it (glibc) give up at once; without
-//! it they wait and send again. The socket goes without for its life, which ends with the lookup.
+//! it they wait and send again. The socket goes without for its life, which ends with the lookup. Asks no helper and no map:
+//! which pod the caller belongs to a program of this type can only ask since 6.1.
 
-use aya_ebpf::{
-    bindings::bpf_sockopt, helpers::generated::bpf_get_current_ancestor_cgroup_id, macros::cgroup_sockopt,
-    programs::SockoptContext,
-};
-use conngate_common::gate::{CapturePorts, GateState};
-
-use crate::maps;
+use aya_ebpf::{bindings::bpf_sockopt, macros::cgroup_sockopt, programs::SockoptContext};
+use conngate_common::record::UDP;
 
 /// `SOL_IP` and `IP_RECVERR` (include/uapi/linux/in.h), `SOL_IPV6` and `IPV6_RECVERR` (in6.h).
 const RECVERR: [(i32, i32); 2] = [(0, 11), (41, 25)];
@@ -26,20 +23,17 @@ pub fn setsockopt(ctx: SockoptContext) -> i32 {
     let option: &mut bpf_sockopt = unsafe { &mut *ctx.sockopt };
     if option.optlen > PAGE {
         option.optlen = 0;
-    } else if RECVERR.contains(&(option.level, option.optname)) && holds_datagrams() {
+    } else if RECVERR.contains(&(option.level, option.optname)) && is_datagram(option) {
         // Done, says the call, and nothing was.
         option.optlen = -1;
     }
     GO_ON
 }
 
-/// Whether the caller's pod has a closed gate for datagrams.
 #[inline(always)]
-fn holds_datagrams() -> bool {
-    let Some(agent) = maps::agent().filter(|agent| agent.closed_gates != 0) else { return false };
-    // SAFETY: a helper without pointers.
-    let ancestor = |level: u32| unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
-    let (pod, _) = agent.pod(ancestor);
-    maps::gate(pod)
-        .is_some_and(|gate| gate.state == GateState::Holding.code() && gate.datagram_ports != CapturePorts::default())
+fn is_datagram(option: &bpf_sockopt) -> bool {
+    // SAFETY: the hook's own context; `sk` is never null here.
+    let sk = unsafe { option.__bindgen_anon_1.sk };
+    // SAFETY: a socket, as the verifier knows.
+    unsafe { (*sk).protocol == UDP }
 }

@@ -4,13 +4,15 @@
 //! only its first SYN timeout is shorter, where a connect hook saw that its gate is closed (facts: what the mesh will
 //! capture is not known before the SYN has left), and then it gets one more retry, so that it waits as long as before.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext,
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT,
     },
-    helpers::{bpf_getsockopt, bpf_ktime_get_ns, bpf_setsockopt, generated::bpf_probe_read_kernel},
+    helpers::{bpf_ktime_get_ns, bpf_setsockopt, generated::bpf_probe_read_kernel},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -26,7 +28,7 @@ use conngate_common::{
 };
 
 use crate::{
-    SYN_RETRIES_OFFSET, count,
+    NETNS_OFFSET, SYN_RETRIES_OFFSET, TCP_SYN_RETRIES_OFFSET, TCP_SYN_RETRIES_SIZE, count,
     maps::{self, EVENTS, GATES},
 };
 
@@ -217,38 +219,47 @@ fn record(ctx: &SockOpsContext, create: bool) -> Option<&'static mut HoldRecord>
 #[inline(always)]
 fn syn_retries(ctx: &SockOpsContext) -> Option<u32> {
     let offset = SYN_RETRIES_OFFSET.load();
-    // SAFETY: the hook's own context.
-    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if offset == 0 || sk.is_null() {
+    if offset == 0 {
         return None;
     }
-    // "pointer arithmetic on sock prohibited": the address as a plain number, by way of the stack.
-    let (mut address, mut value) = (0u64, 0u8);
-    // SAFETY: eight bytes of our own stack are copied to `address`.
-    let mut failed = unsafe { bpf_probe_read_kernel((&raw mut address).cast(), 8, (&raw const sk).cast()) };
-    if failed == 0 {
-        let member = (address + u64::from(offset)) as *const u8;
-        // SAFETY: the helper checks the address; one byte is written to `value`.
-        failed = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 1, member.cast()) };
-    }
-    if failed != 0 {
-        count::failed(Program::SockOps, Helper::ProbeReadKernel);
-        return None;
-    }
-    Some(u32::from(value))
+    read::<u8>(socket(ctx)?, offset).map(u32::from)
 }
 
-/// `net.ipv4.tcp_syn_retries`, which bpf_getsockopt tells while `TCP_SYNCNT` is not set.
+/// `net.ipv4.tcp_syn_retries` of the socket's namespace; the kernel's default where it cannot be read.
 #[inline(always)]
 fn ordinary_retries(ctx: &SockOpsContext) -> u32 {
-    let mut value = 0u32;
-    // SAFETY: four bytes are written to `value`.
-    let failed = unsafe { bpf_getsockopt(ctx.as_ptr(), SOL_TCP, TCP_SYNCNT, (&raw mut value).cast(), 4) };
-    if failed != 0 {
-        count::failed(Program::SockOps, Helper::GetSockOpt);
+    let (netns, sysctl) = (NETNS_OFFSET.load(), TCP_SYN_RETRIES_OFFSET.load());
+    if netns == 0 || sysctl == 0 {
         return ORDINARY_RETRIES;
     }
-    value
+    let value = || {
+        let netns = read::<u64>(socket(ctx)?, netns)?;
+        // An `int` before 5.15, a byte since.
+        if TCP_SYN_RETRIES_SIZE.load() == 1 { read::<u8>(netns, sysctl).map(u32::from) } else { read::<u32>(netns, sysctl) }
+    };
+    value().unwrap_or(ORDINARY_RETRIES)
+}
+
+/// The address of the kernel's `struct sock`.
+#[inline(always)]
+fn socket(ctx: &SockOpsContext) -> Option<u64> {
+    // SAFETY: the hook's own context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    // "pointer arithmetic on sock prohibited": the address as a plain number, by way of the stack.
+    if sk.is_null() { None } else { read((&raw const sk) as u64, 0) }
+}
+
+/// A `T` of integers at `address + offset` of the kernel's memory.
+#[inline(always)]
+fn read<T: Default>(address: u64, offset: u32) -> Option<T> {
+    let mut value = T::default();
+    let member = (address + u64::from(offset)) as *const c_void;
+    // SAFETY: the helper checks the address, and writes the size of `value` to it.
+    if unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, member) } == 0 {
+        return Some(value);
+    }
+    count::failed(Program::SockOps, Helper::ProbeReadKernel);
+    None
 }
 
 #[inline(always)]

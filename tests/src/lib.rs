@@ -9,3 +9,11 @@ pub mod debian;
 pub mod lab;
 pub mod report;
 pub mod step;
+
+/// Major and minor number of the running kernel.
+pub fn kernel_version() -> anyhow::Result<(u32, u32)> {
+    use anyhow::Context as _;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split('.').map_while(|part| part.parse().ok());
+    numbers.next().zip(numbers.next()).with_context(|| format!("{release} begins with no version"))
+}

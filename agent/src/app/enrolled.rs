@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of when a gate opens.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
@@ -29,7 +29,7 @@ pub enum Home {
 pub struct Enrolled {
     /// What the workload asks for; `None`: nothing.
     pub spec: Option<GateSpec>,
-    home: Home,
+    pub(super) home: Home,
     /// The workload's namespace, as the last held connection showed it.
     pub(super) netns: Option<Netns>,
     /// What the proxy was found to be, in words, and when.
@@ -68,6 +68,14 @@ impl Enrolled {
 }
 
 impl Home {
+    /// The pod's cgroup, where it is one.
+    pub(super) fn pod(&self) -> Option<&Path> {
+        match self {
+            Self::Netns(_) => None,
+            Self::Pod(pod) => Some(&pod.path),
+        }
+    }
+
     /// The namespace, if it can be found now.
     pub(super) fn netns(&self, worker: &NetnsWorker) -> Option<Netns> {
         match self {

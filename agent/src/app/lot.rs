@@ -89,12 +89,6 @@ impl Lot {
         self.parked.get(&socket).map(|parked| &*parked.record)
     }
 
-    /// Those of `sockets` whose datagrams are kept: nothing will tell of their end.
-    pub(super) fn datagrams(&self, sockets: &[SocketCookie]) -> Vec<SocketCookie> {
-        let is_one = |socket: &SocketCookie| self.record(*socket).is_some_and(is_datagram);
-        sockets.iter().copied().filter(is_one).collect()
-    }
-
     /// The sockets whose datagrams nobody waits for any longer at `now`, and whose gates they wait at.
     pub(super) fn stale_datagrams(&self, now: MonoTime) -> Vec<(CgroupId, SocketCookie)> {
         let records = self.parked.values().map(|parked| parked.more.last().unwrap_or(&parked.record));

@@ -1,7 +1,7 @@
 //! Attaching: which program goes where, and what is left out where it would do harm.
 //!
-//! Knows nothing of gates. The connect hooks only tell who connects; where an ancestor holds that hook for itself they
-//! are left out, and everything else works.
+//! Knows nothing of gates. egress alone holds and releases; each of the others adds something, and is left out where somebody
+//! else's program would forbid it or be silenced by it.
 
 use std::{
     fs::{self, File},
@@ -15,13 +15,11 @@ use aya::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, ProgramError, SockOps, links::FdLink,
     },
 };
-use aya_obj::generated::bpf_attach_type;
 use conngate_common::counter::Program as Name;
 
 use super::{
     link::Link,
     load::{LoadError, Loaded, program},
-    pins::Pins,
     query::{self, Hook},
 };
 use crate::{app::error_chain, cgroup::hierarchy, metrics::snapshot::ProgramState};
@@ -57,6 +55,17 @@ pub enum AttachError {
         /// Why.
         source: Box<PinError>,
     },
+    /// Somebody else's program has the hook.
+    #[error("{0}")]
+    Conflict(String),
+    /// The kernel does not say who else is attached.
+    #[error("cannot ask who is attached to {hook}")]
+    Neighbours {
+        /// Where.
+        hook: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A pinned attachment cannot be taken over.
     #[error("cannot take over the link of the eBPF program {program} at {path}")]
     TakeOver {
@@ -73,77 +82,66 @@ pub enum AttachError {
 }
 
 impl Loaded {
-    /// Attaches the gate's programs to `gated`; `root` is the top of the visible hierarchy. Answers why the connect hooks
-    /// were left out, if they were.
+    /// Attaches `programs` to `gated`, or puts them into the links that are pinned there already; `root` is the top of the
+    /// visible hierarchy. What the kernel refuses, or what would silence somebody else's program, is left out, and
+    /// [`Loaded::lacks`] says so.
     ///
     /// # Errors
-    /// When a program that the gate cannot do without is refused; drop `self` to detach the others.
-    pub fn attach_gate(&mut self, gated: &Path, root: &Path) -> Result<Option<String>, AttachError> {
-        let without = connect_conflict(gated, root);
-        for name in [Name::SockOps, Name::Egress, Name::Connect4, Name::Connect6] {
-            let is_connect = matches!(name, Name::Connect4 | Name::Connect6);
-            if !(is_connect && without.is_some()) {
-                let link = self.attach(name, gated)?;
-                self.links.push((name, link));
-                self.attached.insert(name, gated.to_owned());
-            }
-        }
-        self.without_connect.clone_from(&without);
-        Ok(without)
-    }
-
-    /// Attaches all programs to `kubepods` and pins their links, or takes the pinned ones over; `root` is the top of the
-    /// visible hierarchy. Answers why the connect hooks were left out, if they were.
-    ///
-    /// # Errors
-    /// When a program that gates cannot do without is refused. What is pinned already stays as it was.
-    pub fn attach_pinned(&mut self, kubepods: &Path, root: &Path, pins: &Pins) -> Result<Option<String>, AttachError> {
-        let without = connect_conflict(kubepods, root);
-        for name in [Name::SockOps, Name::Egress, Name::Listen, Name::Connect4, Name::Connect6] {
-            let path = pins.link(name);
-            let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
-            if without.is_some() && matches!(name, Name::Connect4 | Name::Connect6) {
-                unpin(&path).map_err(taken_over)?;
-                self.attached.remove(&name);
+    /// When egress is refused: nothing can be held without it. What is pinned already stays as it was.
+    pub fn attach(&mut self, programs: &[Name], gated: &Path, root: &Path) -> Result<(), AttachError> {
+        for &name in programs {
+            if self.refused.contains_key(&name) {
                 continue;
             }
-            if !self.take_over(name, kubepods, &path).map_err(taken_over)? {
-                unpin(&path).map_err(taken_over)?;
-                let link = self.attach(name, kubepods)?;
-                link.pin(&path).map_err(|source| AttachError::Pin { program: name, path, source: Box::new(source) })?;
+            match self.attach_or_take_over(name, gated, root) {
+                Ok(()) => {
+                    self.attached.insert(name, gated.to_owned());
+                    self.left_out.remove(&name);
+                }
+                Err(error) if name == Name::Egress => return Err(error),
+                Err(error) => {
+                    self.attached.remove(&name);
+                    self.left_out.insert(name, error_chain(&error));
+                }
             }
-            self.attached.insert(name, kubepods.to_owned());
         }
-        self.attach_setsockopt(kubepods, &pins.link(Name::SetSockOpt));
-        self.without_connect.clone_from(&without);
-        Ok(without)
+        Ok(())
     }
 
-    /// Whether captured datagrams can be held.
-    #[must_use]
-    pub fn holds_datagrams(&self) -> bool {
-        self.attached.contains_key(&Name::SetSockOpt)
-    }
-
-    /// Attaches what only datagrams need; without it they are as without conngate.
-    fn attach_setsockopt(&mut self, kubepods: &Path, path: &Path) {
-        let attached = self.take_over(Name::SetSockOpt, kubepods, path).and_then(|taken_over| {
-            if !taken_over {
-                unpin(path)?;
-                let program = program(&mut self.ebpf, Name::SetSockOpt).map_err(io::Error::other)?;
-                let program = program.fd().map_err(io::Error::other)?;
-                Link::create(&File::open(kubepods)?, program, bpf_attach_type::BPF_CGROUP_SETSOCKOPT)?.pin(path)?;
+    fn attach_or_take_over(&mut self, name: Name, gated: &Path, root: &Path) -> Result<(), AttachError> {
+        let path = self.pins.as_ref().map(|pins| pins.link(name));
+        match query::conflict(gated, root, Hook::of(name)) {
+            Ok(None) => {}
+            // In doubt the others go first; without egress there is no conngate, and the kernel has the last word.
+            Err(_) if name == Name::Egress => {}
+            Err(source) => return Err(AttachError::Neighbours { hook: Hook::of(name).name(), source }),
+            Ok(Some(who)) => {
+                if let Some(path) = path {
+                    unpin(&path).map_err(|source| AttachError::TakeOver { program: name, path, source })?;
+                }
+                return Err(AttachError::Conflict(who));
             }
-            Ok(())
-        });
-        match attached {
-            Ok(()) => drop(self.attached.insert(Name::SetSockOpt, kubepods.to_owned())),
-            Err(error) => tracing::warn!(error = error_chain(&error), "DNS lookups are not held"),
         }
+        // A pod's own cgroup is where that one goes, while its gate is closed: see `datagrams`.
+        if name == Name::SetSockOpt {
+            return Ok(());
+        }
+        let Some(path) = path else {
+            let link = self.link(name, gated)?;
+            self.links.push((name, link));
+            return Ok(());
+        };
+        let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
+        if !self.take_over(name, gated, &path).map_err(taken_over)? {
+            unpin(&path).map_err(taken_over)?;
+            let link = self.link(name, gated)?;
+            link.pin(&path).map_err(|source| AttachError::Pin { program: name, path, source: Box::new(source) })?;
+        }
+        Ok(())
     }
 
     /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`.
-    fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> io::Result<bool> {
+    pub(super) fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> io::Result<bool> {
         let id = hierarchy::id(cgroup).map_err(io::Error::other)?;
         let Some(link) = Link::open(path)? else { return Ok(false) };
         if link.cgroup()? != id {
@@ -154,14 +152,19 @@ impl Loaded {
         Ok(true)
     }
 
+    /// Whether the kernel tells how held connections end.
+    #[must_use]
+    pub fn sees_ends(&self) -> bool {
+        self.attached.contains_key(&Name::SockOps)
+    }
+
     /// Every program and where it is.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramState> {
-        let state = |&program: &Name| {
-            let attached = self.attached.get(&program).cloned();
-            let is_connect = matches!(program, Name::Connect4 | Name::Connect6);
-            let why = self.without_connect.clone().filter(|_| is_connect && attached.is_none());
-            ProgramState { program, attached, why }
+        let state = |&program: &Name| ProgramState {
+            program,
+            attached: self.attached.get(&program).cloned(),
+            why: self.refused.get(&program).or(self.left_out.get(&program)).cloned(),
         };
         Name::ALL.iter().map(state).collect()
     }
@@ -170,17 +173,6 @@ impl Loaded {
     pub fn detach(&mut self) {
         self.links.clear();
         self.attached.clear();
-    }
-
-    /// Attaches the listener hook to `listeners`, which need not lie above the gated cgroup.
-    ///
-    /// # Errors
-    /// When the kernel refuses; listeners are then found by polling alone.
-    pub fn attach_listener_hook(&mut self, listeners: &Path) -> Result<(), AttachError> {
-        let link = self.attach(Name::Listen, listeners)?;
-        self.links.push((Name::Listen, link));
-        self.attached.insert(Name::Listen, listeners.to_owned());
-        Ok(())
     }
 
     /// Detaches the listener hook and frees its program.
@@ -195,7 +187,7 @@ impl Loaded {
         }
     }
 
-    fn attach(&mut self, name: Name, cgroup: &Path) -> Result<FdLink, AttachError> {
+    fn link(&mut self, name: Name, cgroup: &Path) -> Result<FdLink, AttachError> {
         let file = File::open(cgroup).map_err(|source| AttachError::Open { cgroup: cgroup.to_owned(), source })?;
         // A cgroup link takes no flags and always allows other programs beside it.
         let mode = CgroupAttachMode::Single;
@@ -229,20 +221,9 @@ fn descriptor(link: impl TryInto<FdLink>) -> Result<FdLink, ProgramError> {
     link.try_into().map_err(|_| ProgramError::NotAttached)
 }
 
-fn unpin(path: &Path) -> io::Result<()> {
+pub(super) fn unpin(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-/// Why connect hooks below `root` would be refused or do harm; in doubt they are left out.
-fn connect_conflict(gated: &Path, root: &Path) -> Option<String> {
-    [Hook::Connect4, Hook::Connect6].into_iter().find_map(|hook| match query::neighbours(gated, root, hook) {
-        Ok(neighbours) => {
-            let exclusive = neighbours.into_iter().find(|neighbour| neighbour.exclusive)?;
-            Some(format!("{} holds {} for itself", exclusive.cgroup.display(), hook.name()))
-        }
-        Err(error) => Some(format!("cannot ask who is attached to {}: {error}", hook.name())),
-    })
 }

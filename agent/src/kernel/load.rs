@@ -1,26 +1,32 @@
 //! Loading: from an object to verified programs and empty maps. Nothing is attached here.
 //!
-//! Knows nothing of cgroups.
+//! Knows nothing of cgroups. Of the programs only egress is indispensable: what else the kernel refuses is left out, and
+//! [`Loaded::lacks`] says so.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::MapError,
     programs::{CgroupSkb, CgroupSockAddr, CgroupSockopt, Program, ProgramError, SockOps, links::FdLink},
 };
 use aya_log::EbpfLogger;
-use conngate_common::counter::Program as Name;
+use conngate_common::{counter::Program as Name, id::CgroupId};
+use nix::libc::EPERM;
 
 use super::{
-    btf::VMLINUX,
     counters::Counters,
-    features::Features,
+    features::{Features, Lack, SynBudget, locked_memory_limit},
+    link::Link,
     maps::{MapAccessError, Maps},
     object::{Object, ObjectError},
     pins::{MAPS, Pins},
     records::Ring,
+    verifier,
 };
-use crate::app::error_chain;
 
 /// How much the programs log: 0 off, 1 error … 5 trace (`aya_log::Level`). At 0 the verifier removes the code.
 pub type LogLevel = u8;
@@ -31,19 +37,26 @@ pub enum LoadError {
     /// See [`ObjectError`].
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// The kernel was built without CONFIG_DEBUG_INFO_BTF.
-    #[error("the kernel has no BTF at {VMLINUX}: conngate needs a kernel with CONFIG_DEBUG_INFO_BTF=y")]
-    NoBtf(#[source] std::io::Error),
+    /// Maps do not fit into what this process may lock, and it may not raise that.
+    #[error(
+        "no room in locked memory: before Linux 5.11 eBPF maps count against RLIMIT_MEMLOCK, which is {limit} bytes here: raise it \
+         (ulimit -l unlimited, LimitMEMLOCK=infinity), or give conngate CAP_SYS_RESOURCE to raise it itself (chart: \
+         capabilities.sysResource=true)"
+    )]
+    LockedMemory {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The object or a map was refused.
     #[error("the kernel refuses the eBPF object")]
     Refused(#[source] Box<EbpfError>),
-    /// One program was refused; the cause holds the verifier's words.
-    #[error("the kernel refuses the eBPF program {program}")]
+    /// The program without which nothing can be held was refused.
+    #[error("the kernel refuses the eBPF program {program}: {why}")]
     Program {
         /// Which.
         program: Name,
-        /// Why.
-        source: Box<ProgramError>,
+        /// The verifier's last words.
+        why: String,
     },
     /// The object lacks a program.
     #[error("the eBPF object has no program {0}")]
@@ -53,15 +66,39 @@ pub enum LoadError {
     Map(#[from] MapAccessError),
 }
 
+/// What is loaded, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Which programs.
+    pub programs: &'a [Name],
+    /// How much they log; above 0 the verifier's whole log of a program that is refused is logged too, which takes it long.
+    pub log_level: LogLevel,
+    /// Where maps and attachments outlive this process.
+    pub pins: Option<&'a Pins>,
+    /// The ring buffer's size in bytes, a power of two and a multiple of the page size, where it is not what the object says.
+    pub ring_buffer: Option<u32>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { programs: Name::ALL, log_level: 0, pins: None, ring_buffer: None }
+    }
+}
+
 /// Loaded programs, not attached, and the maps.
 pub struct Loaded {
     pub(super) ebpf: Ebpf,
+    pub(super) pins: Option<Pins>,
     /// What is attached and not pinned.
     pub(super) links: Vec<(Name, FdLink)>,
     /// Where each program is attached, pinned or not.
     pub(super) attached: BTreeMap<Name, PathBuf>,
-    /// Why the connect hooks were left out, if they were.
-    pub(super) without_connect: Option<String>,
+    /// Why the kernel has refused a program.
+    pub(super) refused: BTreeMap<Name, String>,
+    /// Why a program is not attached.
+    pub(super) left_out: BTreeMap<Name, String>,
+    /// The pods whose resolvers wait; without a link where it is pinned.
+    pub(super) datagrams: HashMap<CgroupId, Option<Link>>,
     /// What the kernel can do.
     pub features: Features,
     /// The maps that the agent writes.
@@ -72,61 +109,142 @@ pub struct Loaded {
     pub logger: Option<EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
 
-/// Loads every program of `object`, and its maps: those that are pinned already with what they hold, the others new and
-/// then pinned. The ring buffer is what the kernel tells; `ring_buffer` is its size in bytes, a power of two and a multiple
-/// of the page size, where it is not what the object says.
+/// Loads programs of `object`, and its maps: those that are pinned already with what they hold, the others new and then
+/// pinned. The ring buffer is what the kernel tells.
 ///
 /// # Errors
-/// When the kernel has no BTF or refuses something; everything that was loaded is gone again, pinned maps excepted.
-pub fn load(
-    object: &Object,
-    log_level: LogLevel,
-    pins: Option<&Pins>,
-    ring_buffer: Option<u32>,
-) -> Result<(Loaded, Ring), LoadError> {
-    let features = Features::probe().map_err(LoadError::NoBtf)?;
-    let netns_cookie = u8::from(features.netns_cookie);
-    let mut loader = EbpfLoader::new();
-    if let Some(pins) = pins {
-        for map in MAPS {
-            loader.map_pin_path(map, pins.map(map));
+/// When the kernel refuses a map or the egress program; everything that was loaded is gone again, pinned maps excepted.
+pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), LoadError> {
+    let features = Features::probe();
+    let mut ebpf = maps(object, options, &features)?;
+    let mut refused = BTreeMap::new();
+    for &name in options.programs {
+        if let Err(error) = load_program(program(&mut ebpf, name)?, name) {
+            let why = verifier::last_words(&error);
+            if options.log_level != 0 {
+                tracing::warn!(program = %name, %error, "the verifier's log");
+            }
+            if name == Name::Egress {
+                return Err(LoadError::Program { program: name, why });
+            }
+            refused.insert(name, why);
         }
     }
-    if let Some(bytes) = ring_buffer {
-        loader.map_max_entries("EVENTS", bytes);
-    }
-    let mut ebpf = loader
-        // The kernel's types are needed for relocations only, of which there are none; parsing them takes longer than all else.
-        .btf(None)
-        .override_global("SOCK_OPS_NETNS_COOKIE", &netns_cookie, true)
-        .override_global("SYN_RETRIES_OFFSET", &features.syn_retries_offset, true)
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .load(object.bytes())
-        .map_err(|source| LoadError::Refused(Box::new(source)))?;
-    for &name in Name::ALL {
-        let program = program(&mut ebpf, name)?;
-        let loaded = match name {
-            // What DNS takes; an old kernel lacks a helper, and then lookups are as without conngate.
-            Name::SetSockOpt => {
-                if let Err(error) = <&mut CgroupSockopt>::try_from(program).and_then(CgroupSockopt::load) {
-                    tracing::warn!(error = error_chain(&error), "no setsockopt program: DNS lookups are not held");
-                }
-                continue;
-            }
-            Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
-            Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(CgroupSkb::load),
-            Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(SockOps::load),
-        };
-        loaded.map_err(|source| LoadError::Program { program: name, source: Box::new(source) })?;
-    }
-    let logger = if log_level == 0 {
+    let logger = if options.log_level == 0 {
         None
     } else {
         EbpfLogger::init(&mut ebpf).inspect_err(|error| tracing::warn!(%error, "no log lines from the programs")).ok()
     };
     let (maps, counters, ring) = (Maps::take(&mut ebpf)?, Counters::take(&mut ebpf)?, Ring::take(&mut ebpf)?);
-    let (links, attached) = (Vec::new(), BTreeMap::new());
-    Ok((Loaded { ebpf, links, attached, without_connect: None, features, maps, counters, logger }, ring))
+    let loaded = Loaded {
+        ebpf,
+        pins: options.pins.cloned(),
+        links: Vec::new(),
+        attached: BTreeMap::new(),
+        refused,
+        left_out: BTreeMap::new(),
+        datagrams: HashMap::new(),
+        features,
+        maps,
+        counters,
+        logger,
+    };
+    Ok((loaded, ring))
+}
+
+/// Makes the maps, with the constants that the programs are told; no program is loaded.
+pub(super) fn maps(object: &Object, options: &Options<'_>, features: &Features) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = options.pins {
+        for map in MAPS {
+            loader.map_pin_path(map, pins.map(map));
+        }
+    }
+    if let Some(bytes) = options.ring_buffer {
+        loader.map_max_entries("EVENTS", bytes);
+    }
+    let constants = constants(features);
+    for (name, value) in &constants {
+        loader.override_global(name, value, true);
+    }
+    let verifier_log = if options.log_level == 0 { VerifierLogLevel::STATS } else { VerifierLogLevel::default() };
+    loader
+        // The kernel's types are needed for relocations only, of which there are none; parsing them takes longer than all else.
+        .btf(None)
+        .verifier_log_level(verifier_log)
+        .override_global(aya_log::LEVEL, &options.log_level, true)
+        .load(object.bytes())
+        .map_err(refused)
+}
+
+impl Loaded {
+    /// Whether the kernel has refused `program`.
+    #[must_use]
+    pub fn is_refused(&self, program: Name) -> bool {
+        self.refused.contains_key(&program)
+    }
+
+    /// The programs that are left out, because of the kernel or of other users of its hooks.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<Lack> {
+        let programs = self.refused.iter().chain(&self.left_out);
+        programs.map(|(name, why)| Lack { what: name.word(), why: why.clone(), means: without(*name) }).collect()
+    }
+
+    /// Everything that is not to be had here, each once.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<Lack> {
+        [self.left_out(), self.features.lacks()].concat()
+    }
+}
+
+/// What is different without a program.
+#[must_use]
+pub const fn without(program: Name) -> &'static str {
+    match program {
+        Name::Connect4 | Name::Connect6 => "held connections are not attributed to a process",
+        Name::Egress => "nothing can be held",
+        Name::SockOps => {
+            "held connections keep the kernel's own patience and back-off, up to 2 minutes between attempts without an agent, \
+             and how they end is not known"
+        }
+        Name::Listen => "listeners are found by asking again and again",
+        Name::SetSockOpt => "DNS lookups over UDP are not held",
+    }
+}
+
+fn load_program(program: &mut Program, name: Name) -> Result<(), ProgramError> {
+    match name {
+        Name::SetSockOpt => <&mut CgroupSockopt>::try_from(program).and_then(CgroupSockopt::load),
+        Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
+        Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(CgroupSkb::load),
+        Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(SockOps::load),
+    }
+}
+
+/// Why the object was refused; a limit that the kernel counts maps against has its own name.
+fn refused(error: EbpfError) -> LoadError {
+    match (&error, locked_memory_limit()) {
+        (EbpfError::MapError(MapError::CreateError { io_error, .. }), Some(limit))
+            if io_error.raw_os_error() == Some(EPERM) =>
+        {
+            LoadError::LockedMemory { limit }
+        }
+        _ => LoadError::Refused(Box::new(error)),
+    }
+}
+
+/// What the programs are told before they are loaded: the verifier removes what these constants rule out.
+pub(super) fn constants(features: &Features) -> [(&'static str, u32); 5] {
+    let budget = features.syn_budget.as_ref();
+    let of = |word: fn(&SynBudget) -> u32| budget.map_or(0, word);
+    [
+        ("SOCK_OPS_NETNS_COOKIE", u32::from(features.netns_cookie)),
+        ("SYN_RETRIES_OFFSET", of(|budget| budget.retries)),
+        ("NETNS_OFFSET", of(|budget| budget.netns)),
+        ("TCP_SYN_RETRIES_OFFSET", of(|budget| budget.sysctl[0])),
+        ("TCP_SYN_RETRIES_SIZE", of(|budget| budget.sysctl[1])),
+    ]
 }
 
 pub(super) fn program(ebpf: &mut Ebpf, name: Name) -> Result<&mut Program, LoadError> {
@@ -140,10 +258,13 @@ mod tests {
     #[test]
     #[ignore = "needs root"]
     fn programs_are_accepted_by_the_running_kernel_at_every_log_level() {
-        for level in [0, 5] {
+        for log_level in [0, 5] {
             let object = Object::open(None).unwrap();
-            match load(&object, level, None, None) {
-                Ok((loaded, _)) => assert_eq!(loaded.logger.is_some(), level != 0),
+            match load(&object, &Options { log_level, ..Options::default() }) {
+                Ok((loaded, _)) => {
+                    assert_eq!(loaded.logger.is_some(), log_level != 0);
+                    assert_eq!(loaded.refused, BTreeMap::new());
+                }
                 Err(error) => panic!("{:#}", anyhow::Error::from(error)),
             }
         }

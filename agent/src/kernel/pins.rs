@@ -8,11 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conngate_common::{ABI_VERSION, counter::Program};
+use conngate_common::{ABI_VERSION, counter::Program, id::CgroupId};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 /// Our directory in the BPF file system.
 const DIRECTORY: &str = "conngate";
+
+/// What hangs on single pods, in the directory of this ABI.
+const DATAGRAMS: &str = "datagrams";
 
 /// The maps that outlive an agent.
 pub(super) const MAPS: [&str; 7] = ["GATES", "CONTAINERS", "AGENT", "HOLDS", "COUNTERS", "HOLD_DURATION", "EVENTS"];
@@ -52,7 +55,7 @@ impl Pins {
     pub fn open(bpffs: &Path) -> Result<Self, PinsError> {
         let base = base(bpffs)?;
         let directory = base.join(format!("v{ABI_VERSION}"));
-        for path in [directory.join("maps"), directory.join("links")] {
+        for path in ["maps", "links", DATAGRAMS].map(|name| directory.join(name)) {
             fs::create_dir_all(&path).map_err(access("make", &path))?;
         }
         Ok(Self { base, directory })
@@ -66,6 +69,17 @@ impl Pins {
     /// Where the link of `program` is pinned.
     pub(super) fn link(&self, program: Program) -> PathBuf {
         self.directory.join("links").join(program.word())
+    }
+
+    /// Where the link of the setsockopt program to a pod's cgroup is pinned.
+    pub(super) fn datagrams(&self, pod: CgroupId) -> PathBuf {
+        self.directory.join(DATAGRAMS).join(pod.0.to_string())
+    }
+
+    /// The pods to which the setsockopt program is attached.
+    pub(super) fn datagram_gates(&self) -> Vec<CgroupId> {
+        let pods = children(&self.directory.join(DATAGRAMS)).unwrap_or_default();
+        pods.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).map(CgroupId).collect()
     }
 
     /// Removes what agents of other ABIs have pinned. To be called when this agent's programs are attached.

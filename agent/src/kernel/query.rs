@@ -1,7 +1,7 @@
 //! Who else is attached: BPF_PROG_QUERY on a cgroup and its ancestors.
 //!
-//! Knows nothing of our own programs. An ancestor's program that was attached without flags forbids attaching below it,
-//! and once something is attached below, a later flagless attach above is skipped there (facts: old Cilium).
+//! Knows nothing of our own programs. Once something is attached below, a later flagless attach above is skipped there (old
+//! Cilium).
 
 use std::{
     fs::File,
@@ -58,7 +58,7 @@ impl Hook {
         }
     }
 
-    const fn attach_type(self) -> bpf_attach_type {
+    pub(super) const fn attach_type(self) -> bpf_attach_type {
         match self {
             Self::Connect4 => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
             Self::Connect6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
@@ -78,8 +78,53 @@ pub struct Neighbours {
     pub hook: Hook,
     /// How many.
     pub programs: u32,
-    /// Attached without BPF_F_ALLOW_MULTI and BPF_F_ALLOW_OVERRIDE: nothing may be attached below.
-    pub exclusive: bool,
+    /// Whether they admit others.
+    pub sharing: Sharing,
+}
+
+/// What the flags of an attached program mean for one that is attached below it (`hierarchy_allows_attach` and
+/// `compute_effective_progs` in kernel/bpf/cgroup.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// BPF_F_ALLOW_MULTI: both run.
+    Shared,
+    /// BPF_F_ALLOW_OVERRIDE: the lower one runs instead, and this one no longer does.
+    Overridden,
+    /// No flag: nothing may be attached below.
+    Exclusive,
+}
+
+/// Bits of `attach_flags` in include/uapi/linux/bpf.h.
+const ALLOW_OVERRIDE: u32 = 1 << 0;
+const ALLOW_MULTI: u32 = 1 << 1;
+
+impl Sharing {
+    const fn of(flags: u32) -> Self {
+        if flags & ALLOW_MULTI != 0 {
+            Self::Shared
+        } else if flags & ALLOW_OVERRIDE != 0 {
+            Self::Overridden
+        } else {
+            Self::Exclusive
+        }
+    }
+}
+
+/// Who forbids a program of ours at `hook` of `gated`, or would no longer run beside it; `None`: nobody.
+///
+/// # Errors
+/// As [`neighbours`].
+pub fn conflict(gated: &Path, root: &Path, hook: Hook) -> io::Result<Option<String>> {
+    let found = neighbours(gated, root, hook)?;
+    let conflict = found.iter().find_map(|neighbour| {
+        let what = match neighbour.sharing {
+            Sharing::Shared => return None,
+            Sharing::Overridden => "would no longer be run",
+            Sharing::Exclusive => "holds the hook for itself",
+        };
+        Some(format!("a program of somebody else at {} of {} {what}", hook.name(), neighbour.cgroup.display()))
+    });
+    Ok(conflict)
 }
 
 /// What is attached at `hook` to `cgroup` and to each of its ancestors up to `root`, nearest first.
@@ -91,7 +136,7 @@ pub fn neighbours(cgroup: &Path, root: &Path, hook: Hook) -> io::Result<Vec<Neig
     for cgroup in cgroup.ancestors().take_while(|ancestor| ancestor.starts_with(root)) {
         let (programs, flags) = attached(&File::open(cgroup)?, hook)?;
         if programs != 0 {
-            found.push(Neighbours { cgroup: cgroup.to_owned(), hook, programs, exclusive: flags == 0 });
+            found.push(Neighbours { cgroup: cgroup.to_owned(), hook, programs, sharing: Sharing::of(flags) });
         }
     }
     Ok(found)

@@ -4,7 +4,10 @@
 //!
 //! Invariant: every request has exactly one reply, which is there when the request returns, so that nothing ever blocks.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use conngate_common::id::SocketCookie;
 use netlink_packet_core::{
@@ -53,6 +56,10 @@ pub struct Tuple {
     pub interface: u32,
 }
 
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// No socket at all.
+const NOTHING: Tuple = Tuple { local: NOBODY, remote: NOBODY, cookie: None, interface: 0 };
+
 /// A netlink socket in one network namespace; it keeps the namespace alive.
 #[derive(Debug)]
 pub struct SockDiag {
@@ -67,9 +74,7 @@ impl SockDiag {
             worker.socket(netns, domain, Type::DGRAM.nonblocking(), Some(protocol)).map_err(SockDiagError::Socket)?;
         let diag = Self { socket };
         // ENOENT is both "no such socket" and "no such question": dump no state at all, which only the second refuses.
-        let nobody: SocketAddr = ([0, 0, 0, 0], 0).into();
-        let nothing = request(&Tuple { local: nobody, remote: nobody, cookie: None, interface: 0 });
-        match diag.ask(NLM_F_DUMP, SockDiagMessage::InetRequest(nothing)) {
+        match diag.ask(NLM_F_DUMP, SockDiagMessage::InetRequest(request(&NOTHING))) {
             Ok(_) => Ok(diag),
             Err(SockDiagError::Refused(Errno::ENOENT)) => Err(SockDiagError::Unsupported("CONFIG_INET_DIAG")),
             Err(error) => Err(error),
@@ -122,6 +127,14 @@ impl SockDiag {
         };
         if code == 0 { Ok(None) } else { Err(SockDiagError::Refused(Errno::from_raw(-code))) }
     }
+}
+
+/// Whether the kernel ends connections for others: it is asked to end one that does not exist. In doubt it does.
+#[must_use]
+pub fn can_destroy() -> bool {
+    let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_SOCK_DIAG));
+    let Ok(socket) = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol)) else { return true };
+    !matches!(SockDiag { socket }.destroy(&NOTHING), Err(SockDiagError::Unsupported(_)))
 }
 
 fn request(tuple: &Tuple) -> InetRequest {

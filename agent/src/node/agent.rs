@@ -37,7 +37,7 @@ use crate::{
         source::{Handle, SourceEvent, SourceName, SourceState},
     },
     serve::{
-        conditions::{Condition, Conditions},
+        conditions::{Condition, Conditions, Part},
         desk::Question,
     },
     spec::GateSpec,
@@ -208,7 +208,7 @@ impl Agent {
         let why = (!down.is_empty()).then(|| down.join("; "));
         if self.sources_say.iter().any(pods) {
             self.conditions.met(Condition::Pods);
-            self.conditions.degraded_because(why);
+            self.conditions.degraded_because(Part::Sources, why);
         } else if let Some(why) = why {
             self.conditions.unmet_because(Condition::Pods, why);
         }

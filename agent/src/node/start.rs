@@ -6,7 +6,10 @@
 use std::{convert::Infallible, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use conngate_common::gate::{CapturePorts, MAX_CAPTURE_PORTS};
+use conngate_common::{
+    counter::Program,
+    gate::{CapturePorts, MAX_CAPTURE_PORTS},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -31,13 +34,14 @@ use crate::{
         object::Object,
         pins::{self, Pins},
         records::Ring,
+        v1,
     },
     metrics::Recorded,
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
     serve::{
         Counter,
-        conditions::{Condition, Conditions},
+        conditions::{Condition, Conditions, Part},
         desk::{Desk, Question},
         http, socket,
     },
@@ -46,6 +50,16 @@ use crate::{
 
 /// Between two tries of what may yet succeed.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// The programs in the order in which they are attached: whoever tells how a hold ends comes before what holds.
+const PROGRAMS: [Program; 6] = [
+    Program::SockOps,
+    Program::Listen,
+    Program::SetSockOpt,
+    Program::Egress,
+    Program::Connect4,
+    Program::Connect6,
+];
 
 /// How much the sources may tell before the loop listens.
 const TOLD: usize = 1024;
@@ -121,7 +135,7 @@ async fn work(
     let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions };
     let mut agent = Agent::new(app, roster, joined, name, config.series);
     loop {
-        let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref());
+        let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref(), conditions);
         let watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
         let failed = match (attached, watch) {
             (Ok(()), Ok(watch)) => {
@@ -188,7 +202,10 @@ async fn load(config: &Config, pins: Option<&Pins>, conditions: &Conditions) -> 
     loop {
         let loaded = Object::open(config.bpf_object.as_deref())
             .map_err(LoadError::from)
-            .and_then(|object| load::load(&object, config.bpf_log, pins, config.ring_buffer));
+            .and_then(|object| {
+                let ring_buffer = config.ring_buffer;
+                load::load(&object, &load::Options { log_level: config.bpf_log, pins, ring_buffer, ..Default::default() })
+            });
         match loaded {
             Ok(loaded) => return loaded,
             Err(error) => conditions.unmet_because(Condition::Programs, error_chain(&error)),
@@ -203,27 +220,23 @@ fn top(kubepods: &Path) -> &Path {
     kubepods.ancestors().take_while(is_cgroup).last().unwrap_or(kubepods)
 }
 
-fn attach(loaded: &mut Loaded, kubepods: &Kubepods, pins: Option<&Pins>) -> Result<(), AttachError> {
-    let path = &kubepods.path;
-    let root = top(path);
-    let without = match pins {
-        Some(pins) => {
-            let without = loaded.attach_pinned(path, root, pins)?;
-            if let Err(error) = pins.remove_others() {
-                tracing::warn!(error = error_chain(&error), "an agent of another version left programs behind");
-            }
-            without
+fn attach(
+    loaded: &mut Loaded,
+    kubepods: &Kubepods,
+    pins: Option<&Pins>,
+    conditions: &Conditions,
+) -> Result<(), AttachError> {
+    loaded.detach();
+    loaded.attach(&PROGRAMS, &kubepods.path, top(&kubepods.path))?;
+    if let Some(pins) = pins {
+        loaded.forget_datagrams();
+        if let Err(error) = pins.remove_others() {
+            tracing::warn!(error = error_chain(&error), "an agent of another version left programs behind");
         }
-        None => {
-            loaded.detach();
-            let without = loaded.attach_gate(path, root)?;
-            loaded.attach_listener_hook(path)?;
-            without
-        }
-    };
-    if let Some(why) = without {
-        tracing::warn!(why, "no connect hooks: held connections are not attributed to a process");
     }
+    let lacks: Vec<_> =
+        loaded.lacks().iter().chain(&v1::lack()).map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means)).collect();
+    conditions.degraded_because(Part::Kernel, (!lacks.is_empty()).then(|| lacks.join("; ")));
     Ok(())
 }
 

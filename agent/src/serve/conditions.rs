@@ -55,6 +55,15 @@ impl fmt::Display for Condition {
     }
 }
 
+/// Who may lack something that the agent can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The kernel, or other users of its hooks.
+    Kernel,
+    /// The sources of pods.
+    Sources,
+}
+
 /// The state of all conditions, shared between the agent's loop and whoever asks.
 #[derive(Clone, Debug)]
 pub struct Conditions(Arc<Shared>);
@@ -63,7 +72,7 @@ pub struct Conditions(Arc<Shared>);
 struct Shared {
     /// What each one waits for; absent: met.
     unmet: Mutex<BTreeMap<Condition, String>>,
-    degraded: Mutex<Option<String>>,
+    degraded: Mutex<BTreeMap<Part, String>>,
     turned: AtomicU64,
 }
 
@@ -91,22 +100,29 @@ impl Conditions {
         }
     }
 
-    /// Something is missing that the agent can do without, and why; `None`: nothing.
-    pub fn degraded_because(&self, why: Option<String>) {
+    /// `part` lacks something that the agent can do without, and what; `None`: nothing. Said in the log when that is news.
+    pub fn degraded_because(&self, part: Part, why: Option<String>) {
         let mut degraded = self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner);
-        if *degraded != why {
-            match &why {
-                Some(why) => tracing::warn!(why, "degraded"),
-                None => tracing::info!("no longer degraded"),
+        if degraded.get(&part) == why.as_ref() {
+            return;
+        }
+        match why {
+            Some(why) => {
+                tracing::warn!(why, "degraded");
+                degraded.insert(part, why);
             }
-            *degraded = why;
+            None => {
+                tracing::info!("no longer degraded");
+                degraded.remove(&part);
+            }
         }
     }
 
     /// What is missing although the agent is ready.
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
-        self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let degraded = self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        (!degraded.is_empty()).then(|| degraded.values().cloned().collect::<Vec<_>>().join("; "))
     }
 
     /// What is not met, and why.
@@ -146,6 +162,18 @@ mod tests {
         assert!(conditions.missing().is_empty());
         conditions.unmet_because(Condition::Pods, "the API server is away");
         assert_eq!(conditions.missing(), [(Condition::Pods, "the API server is away".to_owned())]);
+    }
+
+    #[test]
+    fn conditions_degraded_by_two_parts_says_both_until_each_is_mended() {
+        let conditions = Conditions::new(MonoTime(0));
+        conditions.degraded_because(Part::Sources, Some("kubelet: refused".to_owned()));
+        conditions.degraded_because(Part::Kernel, Some("listeners: kernel before 5.15".to_owned()));
+        assert_eq!(conditions.degraded().unwrap(), "listeners: kernel before 5.15; kubelet: refused");
+        conditions.degraded_because(Part::Sources, None);
+        assert_eq!(conditions.degraded().unwrap(), "listeners: kernel before 5.15");
+        conditions.degraded_because(Part::Kernel, None);
+        assert_eq!(conditions.degraded(), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn root_behind_a_host_path_is_found_and_its_level_asked_from_the_kernel() {
         let [_, _, host, _, level, top] = &values[..] else { panic!("{values:?}") };
         let found = Kubepods::find(None).unwrap().unwrap();
         assert_eq!(found.path, Path::new(host).join(ROOT));
-        let (mut loaded, _ring) = load::load(&Object::open(None).unwrap(), 0, None, None).unwrap();
+        let (mut loaded, _ring) = load::load(&Object::open(None).unwrap(), &load::Options::default()).unwrap();
         let mut asked = None;
         let answer = found.level(|id| {
             asked = Some(id.0);

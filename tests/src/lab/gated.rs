@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -56,9 +56,21 @@ impl Gated {
 
     /// As [`Gated::start_command`], with conngate itself in `cgroup`.
     pub fn start_in(cgroup: Cgroup, namespace: &Namespace, options: &[&str], command: &[&str]) -> Result<Self> {
+        Self::start_prepared(cgroup, namespace, options, command, |_| {})
+    }
+
+    /// As [`Gated::start_in`], with conngate's own command changed by `prepare`.
+    pub fn start_prepared(
+        cgroup: Cgroup,
+        namespace: &Namespace,
+        options: &[&str],
+        command: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let mut conngate = namespace.command(binary()?);
         conngate.args(["run", "-o", "json"]).args(options).arg("--").args(command).stderr(Stdio::piped());
         cgroup.join(&mut conngate)?;
+        prepare(&mut conngate);
         let mut client = Client::start(conngate)?;
         let stderr = client.process().child().stderr.take().context("stderr is a pipe")?;
         let events = Arc::new(Mutex::new(Vec::new()));

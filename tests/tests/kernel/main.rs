@@ -17,6 +17,7 @@ mod death;
 mod exempt;
 mod hold;
 mod lab;
+mod lacking;
 mod modes;
 mod neighbours;
 mod patience;

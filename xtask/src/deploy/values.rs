@@ -14,7 +14,7 @@ use super::{
 use crate::workspace::root;
 
 /// A value, another one than its default, and what only then is rendered.
-const SET: [(&str, &str, &str); 57] = [
+const SET: [(&str, &str, &str); 58] = [
     ("nameOverride", r#""gate""#, "app.kubernetes.io/name: gate"),
     ("fullnameOverride", r#""gate""#, "name: gate"),
     ("image.repository", r#""example.org/c""#, "image: example.org/c:"),
@@ -44,6 +44,7 @@ const SET: [(&str, &str, &str); 57] = [
     ("bpffs", r#""/run/bpf""#, "--bpffs=/run/bpf"),
     ("bpffs", r#""/run/bpf""#, "path: /run/bpf"),
     ("detachOnExit", "true", "- --detach-on-exit"),
+    ("capabilities.sysResource", "true", "- SYS_RESOURCE"),
     ("probeBudget", "2000000", "- --probe-budget=2000000"),
     ("listen.address", r#""::""#, "--listen=[::]:9477"),
     ("listen.port", "80", "containerPort: 80"),

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of a running agent. Loads the programs to have the kernel's own word, and attaches nothing.
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use conngate_common::counter::Program;
 use nix::sys::utsname::uname;
@@ -17,10 +17,11 @@ use crate::{
     },
     cli::Programs,
     kernel::{
-        features::Features,
-        load::{self, LoadError},
+        features::kernel_version,
+        load::{self, LoadError, without},
         object::Object,
-        query::{Hook, neighbours},
+        query::{Hook, conflict, neighbours},
+        v1, verifier,
     },
 };
 
@@ -30,9 +31,7 @@ pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>) -> Vec<F
     findings.extend(capabilities());
     let hierarchy = Hierarchy::find();
     findings.push(cgroup2(&hierarchy));
-    let probed = Features::probe();
-    findings.push(btf(&probed));
-    findings.push(programs(options));
+    findings.extend(programs(options));
     if let Ok(hierarchy) = &hierarchy {
         match hierarchy.own() {
             Ok(own) => findings.extend(Hook::ALL.map(|hook| neighbour(&own, hierarchy, hook))),
@@ -44,16 +43,13 @@ pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>) -> Vec<F
         let pods = kubepods.into_iter().flat_map(|kubepods| Hook::ALL.map(|hook| (&kubepods.path, hook)));
         findings.extend(pods.map(|(path, hook)| neighbour(path, hierarchy, hook)));
     }
-    findings.extend(probed.iter().flat_map(features));
     findings
 }
 
 fn kernel() -> Finding {
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let level = if version >= (5, 10) { Level::Ok } else { Level::Fail };
-    Finding::new(level, "kernel", release, "5.10 or later is needed")
+    let level = if kernel_version() >= (5, 10) { Level::Ok } else { Level::Fail };
+    Finding::new(level, "kernel", release, "5.10 or later is needed; what counts is whether it accepts the programs")
 }
 
 fn capabilities() -> Vec<Finding> {
@@ -83,72 +79,47 @@ fn cgroup2(hierarchy: &Result<Hierarchy, HierarchyError>) -> Finding {
     }
 }
 
-fn btf(probed: &io::Result<Features>) -> Finding {
-    match probed {
-        Ok(_) => Finding::new(Level::Ok, "btf", "readable", "describes the kernel's types"),
-        Err(error) => Finding::new(Level::Fail, "btf", error.to_string(), "CONFIG_DEBUG_INFO_BTF=y is needed"),
-    }
-}
-
-fn programs(programs: &Programs) -> Finding {
-    let loaded = Object::open(programs.bpf_object.as_deref())
-        .map_err(LoadError::from)
-        .and_then(|object| load::load(&object, programs.bpf_log, None, None));
-    match loaded {
-        Ok(_) => {
-            let names: Vec<_> = Program::ALL.iter().map(|program| program.word()).collect();
-            Finding::new(Level::Ok, "programs", names.join(", "), "accepted by the verifier")
-        }
-        Err(error) => Finding::new(Level::Fail, "programs", error_chain(&error), "nothing can be held"),
-    }
+/// What the kernel says of the programs, and what it lacks beside them.
+fn programs(programs: &Programs) -> Vec<Finding> {
+    let loaded = Object::open(programs.bpf_object.as_deref()).map_err(LoadError::from).and_then(|object| {
+        let options = load::Options { log_level: programs.bpf_log, ..Default::default() };
+        let (loaded, _ring) = load::load(&object, &options)?;
+        Ok((verifier::costs(&object, &loaded.features)?, loaded))
+    });
+    let (costs, loaded) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return vec![Finding::new(Level::Fail, "programs", error_chain(&error), "nothing can be held")],
+    };
+    let accepted = Program::ALL.iter().filter(|program| !loaded.is_refused(**program)).map(|program| {
+        let cost = costs.get(program).map(|cost| {
+            format!(", {} instructions verified, {} bytes of stack", cost.instructions, cost.stack)
+        });
+        Finding::new(Level::Ok, "program", format!("{program}{}", cost.unwrap_or_default()), "accepted by the verifier")
+    });
+    let accepted: Vec<_> = accepted.collect();
+    let lacks = loaded.lacks().into_iter().map(|lack| (Level::Warn, lack));
+    let lacks = lacks.chain(v1::lack().map(|lack| (Level::Fail, lack)));
+    let lacks =
+        lacks.map(|(level, lack)| Finding::new(level, "lacks", format!("{}, {}", lack.what, lack.why), lack.means));
+    accepted.into_iter().chain(lacks).collect()
 }
 
 /// Who else is attached at `hook` above the cgroup that is to be gated.
 fn neighbour(gated: &Path, hierarchy: &Hierarchy, hook: Hook) -> Finding {
     let name = format!("{} at {}", hook.name(), gated.display());
-    match neighbours(gated, &hierarchy.mount, hook) {
-        Err(error) => Finding::new(Level::Warn, "neighbours", format!("{name}: {error}"), "conflicts cannot be seen"),
-        Ok(found) => match found.iter().find(|neighbour| neighbour.exclusive) {
-            None => {
-                let programs: u32 = found.iter().map(|neighbour| neighbour.programs).sum();
-                Finding::new(Level::Ok, "neighbours", format!("{name}: {programs} other"), "programs share the hook")
-            }
-            Some(exclusive) => {
-                let found = format!("{name}: {} holds it for itself", exclusive.cgroup.display());
-                match hook {
-                    Hook::Connect4 | Hook::Connect6 => Finding::new(
-                        Level::Warn,
-                        "neighbours",
-                        found,
-                        "held connections are not attributed to a process",
-                    ),
-                    Hook::SetSockOpt => Finding::new(Level::Warn, "neighbours", found, "DNS lookups are not held"),
-                    Hook::Egress | Hook::SockOps => {
-                        Finding::new(Level::Fail, "neighbours", found, "nothing can be held below it")
-                    }
-                }
-            }
-        },
+    let finding = |level, found, means| Finding::new(level, "neighbours", found, means);
+    let found = conflict(gated, &hierarchy.mount, hook)
+        .and_then(|conflict| Ok((conflict, neighbours(gated, &hierarchy.mount, hook)?)));
+    match found {
+        Err(error) => finding(Level::Warn, format!("{name}: {error}"), "conflicts cannot be seen"),
+        Ok((None, others)) => {
+            let programs: u32 = others.iter().map(|neighbour| neighbour.programs).sum();
+            finding(Level::Ok, format!("{name}: {programs} other"), "programs share the hook")
+        }
+        Ok((Some(conflict), _)) => {
+            let level = if hook == Hook::Egress { Level::Fail } else { Level::Warn };
+            let program = Program::ALL.iter().find(|program| Hook::of(**program) == hook);
+            finding(level, format!("{name}: {conflict}"), program.map_or("", |program| without(*program)))
+        }
     }
-}
-
-fn features(features: &Features) -> [Finding; 2] {
-    let listeners = if features.netns_cookie {
-        Finding::new(Level::Ok, "listeners", "told apart by network namespace", "a listener wakes only its own gate")
-    } else {
-        Finding::new(
-            Level::Warn,
-            "listeners",
-            "kernel before 5.15",
-            "a listener wakes every gate, which costs a probe each",
-        )
-    };
-    let budget = if features.syn_retries_offset != 0 {
-        Finding::new(Level::Ok, "syn budget", "TCP_SYNCNT is visible", "the application's own value is kept")
-    } else {
-        let means =
-            "held connections follow the kernel's own back-off, up to 2 minutes between attempts without conngate";
-        Finding::new(Level::Warn, "syn budget", "TCP_SYNCNT is not visible", means)
-    };
-    [listeners, budget]
 }

@@ -15,6 +15,7 @@ mod signals;
 use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::Context as _;
+use conngate_common::counter::Program;
 
 pub use self::options::Options;
 use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
@@ -24,6 +25,7 @@ use crate::{
     cgroup::{hierarchy::Hierarchy, scope::Scope},
     exit::Exit,
     kernel::{
+        features::Lack,
         load::{self, Loaded},
         object::Object,
         records::Ring,
@@ -32,6 +34,11 @@ use crate::{
     netns::{Netns, NetnsWorker},
     spec::GateSpec,
 };
+
+/// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup. Lookups are not
+/// held.
+const PROGRAMS: [Program; 5] =
+    [Program::Listen, Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
 
 /// Runs CMD and ends as it ends.
 #[must_use]
@@ -62,12 +69,12 @@ fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     capabilities::require()?;
     let hierarchy = Hierarchy::find()?;
     let object = Object::open(options.common.programs.bpf_object.as_deref())?;
-    let (mut loaded, ring) = load::load(&object, options.common.programs.bpf_log, None, None)?;
+    let log_level = options.common.programs.bpf_log;
+    let (mut loaded, ring) =
+        load::load(&object, &load::Options { programs: &PROGRAMS, log_level, ..Default::default() })?;
     let scope = Scope::create(&hierarchy.own()?)?;
     let started = || -> anyhow::Result<_> {
-        if let Some(why) = loaded.attach_gate(scope.path(), &hierarchy.mount)? {
-            tracing::warn!(why, "no connect hooks: held connections are not attributed to a process");
-        }
+        loaded.attach(&PROGRAMS[1..], scope.path(), &hierarchy.mount)?;
         let signals = Signals::block()?;
         Ok((signals, Keeper::start(&scope)?))
     }();
@@ -86,8 +93,9 @@ fn prepare(options: &Options) -> anyhow::Result<Prepared> {
 impl Prepared {
     fn run(mut self) -> anyhow::Result<Exit> {
         // After the keeper's fork, so that only this process holds it: it watches listeners of the whole machine.
-        if let Err(error) = self.loaded.attach_listener_hook(&self.hierarchy.mount) {
-            tracing::warn!(error = error_chain(&error), "listeners are found by polling alone");
+        self.loaded.attach(&PROGRAMS[..1], &self.hierarchy.mount, &self.hierarchy.mount)?;
+        for Lack { what, why, means } in self.loaded.left_out() {
+            tracing::warn!(what, why, "{means}");
         }
         let (scope, keeper) = (self.scope, self.keeper);
         let session = Session { options: self.options, spec: self.spec, level: self.hierarchy.level(scope.path()) };

@@ -35,10 +35,11 @@ impl Attached {
     pub(super) fn to(cgroup: &Cgroup) -> Result<Self> {
         let others = ids();
         let hierarchy = Hierarchy::find()?;
-        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None, None)?;
+        let (mut loaded, ring) = load::load(&Object::open(None)?, &load::Options::default())?;
         loaded.maps.write_agent(entries::agent(hierarchy.level(cgroup.path())))?;
         loaded.maps.write_gate(CgroupId(cgroup.id()?), entries::open_gate())?;
-        loaded.attach_gate(cgroup.path(), &hierarchy.mount)?;
+        let programs = [Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
+        loaded.attach(&programs, cgroup.path(), &hierarchy.mount)?;
         let ids = ids().difference(&others).copied().collect();
         Ok(Self { _loaded: loaded, _ring: ring, ids })
     }

@@ -32,6 +32,7 @@ use nix::{
     sys::time::TimeSpec,
     time::{ClockId, clock_gettime},
 };
+use conngate_common::counter::Program;
 use tokio::{runtime, time::timeout};
 
 use crate::entries;
@@ -60,9 +61,9 @@ pub(super) struct Observer {
 impl Observer {
     /// Observes what listens in `envoy`.
     pub(super) fn new(envoy: &Cgroup) -> Result<Self> {
-        let (mut loaded, ring) = load::load(&Object::open(None)?, 0, None, None)?;
+        let (mut loaded, ring) = load::load(&Object::open(None)?, &load::Options::default())?;
         loaded.maps.write_agent(entries::agent(Hierarchy::find()?.level(envoy.path())))?;
-        loaded.attach_listener_hook(envoy.path())?;
+        loaded.attach(&[Program::Listen], envoy.path(), envoy.path())?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
         let records = {
             let _inside = runtime.enter();
