@@ -17,6 +17,7 @@ mod guest;
 mod initramfs;
 mod job;
 mod kernel;
+mod ledger;
 mod mirror;
 mod modules;
 mod offer;
@@ -39,6 +40,7 @@ use self::{
     arch::Arch,
     job::Job,
     kernel::Kernel,
+    ledger::Ledger,
     offer::FLAVOUR,
     pins::{Pin, Pins},
     programs::Program,
@@ -59,6 +61,9 @@ pub(crate) struct Options {
     /// Only the tests that together show the most
     #[arg(long)]
     core: bool,
+    /// Write what the programs cost the verifiers into xtask/vm/ledger.toml, whatever it was before
+    #[arg(long)]
+    accept: bool,
     /// Of the guests
     #[arg(long, value_enum, default_value_t = Arch::X86_64)]
     arch: Arch,

@@ -10,9 +10,6 @@ use std::{
 use super::{accelerator::Accelerator, programs::Program, selection::Selection};
 use crate::workspace::root;
 
-/// So many tests at a time; the laboratory's own wait for each other.
-const THREADS: &str = "2";
-
 /// The job, as files.
 pub(crate) struct Job {
     /// Variables.
@@ -32,7 +29,7 @@ fn environment(accelerator: Accelerator) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let checkout = quoted(&root().display().to_string());
     // Under CI nothing is skipped.
-    format!("CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_TEST_PATIENCE={}\n", accelerator.patience())
+    format!("CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n", accelerator.patience())
 }
 
 fn runs(programs: &[Program], selection: &Selection) -> String {
@@ -45,7 +42,7 @@ fn runs(programs: &[Program], selection: &Selection) -> String {
         let mut words = vec![program.name.clone(), program.path.display().to_string()];
         words.extend(program.runner.iter().map(|word| (*word).to_owned()));
         if word == "run" {
-            words.extend(["--test-threads".to_owned(), THREADS.to_owned()]);
+            words.extend(["--test-threads".to_owned(), program.threads.to_owned()]);
             words.extend(selection.arguments(&program.name));
         }
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
@@ -67,7 +64,7 @@ mod tests {
 
     #[test]
     fn runs_lists_come_first_and_words_are_quoted() {
-        let program = |name: &str, runner| Program { name: name.into(), path: format!("/it's/{name}").into(), runner };
+        let program = |name: &str, runner| Program { name: name.into(), path: format!("/it's/{name}").into(), runner, threads: "2" };
         let programs = [program("net", &["--ignored"]), program("kernel", &[])];
         let selection = Selection::new(None, &["hold".to_owned()], BTreeSet::from(["kernel/hold::a".to_owned()]));
         assert_eq!(

@@ -38,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     /// What its runner is always told.
     pub(crate) runner: &'static [&'static str],
+    /// So many tests at a time.
+    pub(crate) threads: &'static str,
 }
 
 /// A line of what cargo says in JSON.
