@@ -29,7 +29,7 @@ mod selection;
 mod userland;
 mod word;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{cell::RefCell, fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -84,6 +84,7 @@ struct Lane<'a> {
     userland: Userland,
     programs: Vec<Program>,
     checkout: PathBuf,
+    ledger: RefCell<Ledger>,
 }
 
 /// The verb.
@@ -98,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let programs = programs::build(options.arch)?;
     let checkout = programs::disk(&programs, options.arch)?;
     let userland = Userland::get(options.arch)?;
-    let lane = Lane { options, pins: &pins, accelerator, userland, programs, checkout };
+    let ledger = RefCell::new(Ledger::read()?);
+    let lane = Lane { options, pins: &pins, accelerator, userland, programs, checkout, ledger };
     let mut rows = Vec::new();
     for pin in chosen {
         let row = lane.row(pin);
@@ -107,6 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         rows.push(row);
     }
     println!("\n{}", row::table(&rows));
+    if options.accept {
+        lane.ledger.borrow().write()?;
+    }
     if options.filters.is_empty() && !ci() {
         let tests = if options.core { "core" } else { "all" };
         document::write(&rows, tests, &pins.names(), pins.exceptions())?;
@@ -153,6 +158,11 @@ impl Lane<'_> {
         };
         let account = guest::run(&guest, &pin.name, self.accelerator.deadline())?;
         row.sum = account.sum(&selection);
+        let on = format!("{} {arch}", pin.name);
+        if self.options.accept {
+            self.ledger.borrow_mut().accept(&on, account.costs().clone());
+        }
+        row.sum.complaints.extend(self.ledger.borrow().faults(&on, account.costs()));
         if let Some(other) = account.release().filter(|release| *release != kernel.release) {
             bail!("{other} was booted instead of {}", kernel.release);
         }

@@ -7,11 +7,9 @@ use std::{convert::Infallible, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use conngate_common::{
-use conngate_common::{
     counter::Program,
     gate::{CapturePorts, MAX_CAPTURE_PORTS},
     id::CgroupId,
-};
 };
 use tokio::{
     signal::unix::{SignalKind, signal},

@@ -10,6 +10,9 @@ use std::{
 use super::{accelerator::Accelerator, programs::Program, selection::Selection};
 use crate::workspace::root;
 
+/// So many tests at a time, where the runner is not told another number; the laboratory's own wait for each other.
+const THREADS: [&str; 2] = ["--test-threads", "2"];
+
 /// The job, as files.
 pub(crate) struct Job {
     /// Variables.
@@ -42,7 +45,8 @@ fn runs(programs: &[Program], selection: &Selection) -> String {
         let mut words = vec![program.name.clone(), program.path.display().to_string()];
         words.extend(program.runner.iter().map(|word| (*word).to_owned()));
         if word == "run" {
-            words.extend(["--test-threads".to_owned(), program.threads.to_owned()]);
+            let threads = THREADS.iter().filter(|_| !program.runner.contains(&THREADS[0]));
+            words.extend(threads.map(|word| (*word).to_owned()));
             words.extend(selection.arguments(&program.name));
         }
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
@@ -64,7 +68,7 @@ mod tests {
 
     #[test]
     fn runs_lists_come_first_and_words_are_quoted() {
-        let program = |name: &str, runner| Program { name: name.into(), path: format!("/it's/{name}").into(), runner, threads: "2" };
+        let program = |name: &str, runner| Program { name: name.into(), path: format!("/it's/{name}").into(), runner };
         let programs = [program("net", &["--ignored"]), program("kernel", &[])];
         let selection = Selection::new(None, &["hold".to_owned()], BTreeSet::from(["kernel/hold::a".to_owned()]));
         assert_eq!(
