@@ -133,8 +133,7 @@ impl App {
             epoch: loaded.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
             closed_gates: count(&closed, false),
             hz,
-            syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(hz) / 1_000_000_000)
-                .unwrap_or(0),
+            syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(hz) / 1_000_000_000).unwrap_or(0),
             syn_linear_timeouts,
             pod_levels: node.pod_levels,
             shared_parents: node.shared_parents,

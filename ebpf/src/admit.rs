@@ -58,9 +58,7 @@ fn may_be_held(agent: &AgentEntry, gate: Option<&GateEntry>, uid: u32, loopback:
     let now = MonoTime(unsafe { bpf_ktime_get_ns() });
     let (held, ports) = match gate {
         Some(gate) => (
-            gate.state == GateState::Holding.code()
-                && gate.mode != Mode::Observe.code()
-                && !gate.exempts(uid),
+            gate.state == GateState::Holding.code() && gate.mode != Mode::Observe.code() && !gate.exempts(uid),
             gate.capture_ports,
         ),
         None => (agent.is_fresh(now), agent.capture_ports),

@@ -235,7 +235,11 @@ fn ordinary_retries(ctx: &SockOpsContext) -> u32 {
     let value = || {
         let netns = read::<u64>(socket(ctx)?, netns)?;
         // An `int` before 5.15, a byte since.
-        if TCP_SYN_RETRIES_SIZE.load() == 1 { read::<u8>(netns, sysctl).map(u32::from) } else { read::<u32>(netns, sysctl) }
+        if TCP_SYN_RETRIES_SIZE.load() == 1 {
+            read::<u8>(netns, sysctl).map(u32::from)
+        } else {
+            read::<u32>(netns, sysctl)
+        }
     };
     value().unwrap_or(ORDINARY_RETRIES)
 }

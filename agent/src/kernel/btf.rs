@@ -69,7 +69,8 @@ impl<'a> Btf<'a> {
     /// `member` among the `count` members of the struct at `at`.
     fn among(&self, at: usize, count: usize, member: &str) -> Option<Member> {
         let members = (0..count).map(|i| at + TYPE + i * MEMBER);
-        let here = members.into_iter().find(|here| word(self.types, *here).is_some_and(|text| self.is(text, member)))?;
+        let here =
+            members.into_iter().find(|here| word(self.types, *here).is_some_and(|text| self.is(text, member)))?;
         let (id, bits) = (word(self.types, here + 4)?, word(self.types, here + 8)?);
         // With kind_flag set the upper byte is a bit field's size.
         let is_flagged = word(self.types, at + 4)? >> 31 == 1;

@@ -8,7 +8,13 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
-use nix::{libc::RLIM_INFINITY, sys::{resource::{Resource, getrlimit}, utsname::uname}};
+use nix::{
+    libc::RLIM_INFINITY,
+    sys::{
+        resource::{Resource, getrlimit},
+        utsname::uname,
+    },
+};
 
 use super::{
     btf::{self, Btf},
@@ -109,7 +115,8 @@ fn syn_budget() -> Result<SynBudget, String> {
     // `struct sock` begins with its `struct sock_common`.
     let netns = offset("sock_common", "skc_net").unwrap_or(0);
     let sysctl = || {
-        let sysctl = btf.member("netns_ipv4", "sysctl_tcp_syn_retries").filter(|member| [1, 4].contains(&member.size))?;
+        let sysctl =
+            btf.member("netns_ipv4", "sysctl_tcp_syn_retries").filter(|member| [1, 4].contains(&member.size))?;
         Some([offset("net", "ipv4")?.checked_add(sysctl.offset)?, sysctl.size])
     };
     Ok(SynBudget { retries, netns, sysctl: sysctl().unwrap_or_default() })

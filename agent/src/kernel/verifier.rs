@@ -119,7 +119,11 @@ pub const fn program_type(name: Name) -> bpf_prog_type {
 /// 7.2 or so `max 280`.
 fn cost(log: &str) -> Option<Cost> {
     let after = |begin: &str| log.lines().find_map(|line| line.strip_prefix(begin));
-    let stack = after("stack depth ")?.trim_start_matches("max ").split('+').map(|depth| depth.trim().parse::<u32>().ok()).sum::<Option<u32>>()?;
+    let stack = after("stack depth ")?
+        .trim_start_matches("max ")
+        .split('+')
+        .map(|depth| depth.trim().parse::<u32>().ok())
+        .sum::<Option<u32>>()?;
     let instructions = after("processed ")?.split(' ').next()?.parse().ok()?;
     Some(Cost { instructions, stack })
 }

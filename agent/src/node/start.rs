@@ -53,14 +53,8 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The programs in the order in which they are attached: whoever tells how a hold ends comes before what holds.
-const PROGRAMS: [Program; 6] = [
-    Program::SockOps,
-    Program::Listen,
-    Program::SetSockOpt,
-    Program::Egress,
-    Program::Connect4,
-    Program::Connect6,
-];
+const PROGRAMS: [Program; 6] =
+    [Program::SockOps, Program::Listen, Program::SetSockOpt, Program::Egress, Program::Connect4, Program::Connect6];
 
 /// How much the sources may tell before the loop listens.
 const TOLD: usize = 1024;
@@ -210,12 +204,10 @@ fn classes(kubepods: &Kubepods) -> Vec<CgroupId> {
 /// Loads the programs, however long it takes.
 async fn load(config: &Config, pins: Option<&Pins>, conditions: &Conditions) -> (Loaded, Ring) {
     loop {
-        let loaded = Object::open(config.bpf_object.as_deref())
-            .map_err(LoadError::from)
-            .and_then(|object| {
-                let ring_buffer = config.ring_buffer;
-                load::load(&object, &load::Options { log_level: config.bpf_log, pins, ring_buffer, ..Default::default() })
-            });
+        let loaded = Object::open(config.bpf_object.as_deref()).map_err(LoadError::from).and_then(|object| {
+            let ring_buffer = config.ring_buffer;
+            load::load(&object, &load::Options { log_level: config.bpf_log, pins, ring_buffer, ..Default::default() })
+        });
         match loaded {
             Ok(loaded) => return loaded,
             Err(error) => conditions.unmet_because(Condition::Programs, error_chain(&error)),
@@ -244,8 +236,12 @@ fn attach(
             tracing::warn!(error = error_chain(&error), "an agent of another version left programs behind");
         }
     }
-    let lacks: Vec<_> =
-        loaded.lacks().iter().chain(&v1::lack()).map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means)).collect();
+    let lacks: Vec<_> = loaded
+        .lacks()
+        .iter()
+        .chain(&v1::lack())
+        .map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means))
+        .collect();
     conditions.degraded_because(Part::Kernel, (!lacks.is_empty()).then(|| lacks.join("; ")));
     Ok(())
 }

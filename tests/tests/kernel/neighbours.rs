@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
-    programs::{Program, loaded_programs},
+    programs::{CgroupSkb, CgroupSockAddr, CgroupSockopt, SockOps, loaded_programs},
     sys::{Stats, enable_stats},
 };
 use conngate_tests::{
@@ -55,12 +55,11 @@ fn occupy(cgroup: &Cgroup, attach_type: u32, flags: u32) -> Result<u32> {
         _ => "connect6",
     };
     let program = ebpf.program_mut(name).context(name)?;
-    match program {
-        Program::CgroupSkb(program) => program.load()?,
-        Program::SockOps(program) => program.load()?,
-        Program::CgroupSockopt(program) => program.load()?,
-        Program::CgroupSockAddr(program) => program.load()?,
-        _ => anyhow::bail!("{name} is of another type"),
+    match attach_type {
+        EGRESS => <&mut CgroupSkb>::try_from(&mut *program)?.load()?,
+        SOCK_OPS => <&mut SockOps>::try_from(&mut *program)?.load()?,
+        SETSOCKOPT => <&mut CgroupSockopt>::try_from(&mut *program)?.load()?,
+        _ => <&mut CgroupSockAddr>::try_from(&mut *program)?.load()?,
     }
     let (id, program) = (program.info()?.id(), program.fd()?.try_clone()?);
     let directory = File::open(cgroup.path())?;

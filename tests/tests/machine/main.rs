@@ -86,7 +86,8 @@ fn lockdown_in_mode_confidentiality_connections_are_held_and_budgets_left_alone(
 fn net_prio_in_use_hides_sockets_before_5_15_and_check_says_so() -> Result<()> {
     guest()?;
     let root = tempfile::tempdir()?;
-    let mounted = Command::new("mount").args(["-t", "cgroup", "-o", "net_prio", "net_prio"]).arg(root.path()).status()?;
+    let mounted =
+        Command::new("mount").args(["-t", "cgroup", "-o", "net_prio", "net_prio"]).arg(root.path()).status()?;
     ensure!(mounted.success(), "no net_prio hierarchy");
     let said = initializing(|pod, _, _| {
         let (can_hold, said) = check(pod, "cgroups of sockets")?;

@@ -32,7 +32,10 @@ fn environment(accelerator: Accelerator) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let checkout = quoted(&root().display().to_string());
     // Under CI nothing is skipped.
-    format!("CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n", accelerator.patience())
+    format!(
+        "CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n",
+        accelerator.patience()
+    )
 }
 
 fn runs(programs: &[Program], selection: &Selection) -> String {

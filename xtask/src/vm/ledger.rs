@@ -68,7 +68,9 @@ impl Ledger {
                     None => faults.push(format!("{program}: {now} {what}, of which {FILE} says nothing (--accept)")),
                     // In tenths, as whole numbers.
                     Some(before) if u64::from(now) * 10 > u64::from(before) * 11 => {
-                        faults.push(format!("{program}: {now} {what}, more than a tenth above {before} in {FILE} (--accept)"));
+                        faults.push(format!(
+                            "{program}: {now} {what}, more than a tenth above {before} in {FILE} (--accept)"
+                        ));
                     }
                     Some(_) => {}
                 }

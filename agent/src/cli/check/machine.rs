@@ -91,9 +91,9 @@ fn programs(programs: &Programs) -> Vec<Finding> {
         Err(error) => return vec![Finding::new(Level::Fail, "programs", error_chain(&error), "nothing can be held")],
     };
     let accepted = Program::ALL.iter().filter(|program| !loaded.is_refused(**program)).map(|program| {
-        let cost = costs.get(program).map(|cost| {
-            format!(", {} instructions verified, {} bytes of stack", cost.instructions, cost.stack)
-        });
+        let cost = costs
+            .get(program)
+            .map(|cost| format!(", {} instructions verified, {} bytes of stack", cost.instructions, cost.stack));
         Finding::new(Level::Ok, "program", format!("{program}{}", cost.unwrap_or_default()), "accepted by the verifier")
     });
     let accepted: Vec<_> = accepted.collect();

@@ -23,6 +23,7 @@ use conngate::{
         records::{KernelRecord, Records},
     },
 };
+use conngate_common::counter::Program;
 use conngate_tests::{
     clock::mono_ns,
     lab::{Cgroup, envoy::ADMIN_PORT},
@@ -32,7 +33,6 @@ use nix::{
     sys::time::TimeSpec,
     time::{ClockId, clock_gettime},
 };
-use conngate_common::counter::Program;
 use tokio::{runtime, time::timeout};
 
 use crate::entries;
