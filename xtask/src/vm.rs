@@ -146,7 +146,7 @@ impl Lane<'_> {
             disks: [self.userland.disk(), kernel.disk(), self.checkout.clone()],
             directory,
         };
-        let account = guest::run(&guest, &pin.name, self.accelerator.deadline())?;
+        let account = guest::run(&guest, &pin.name, *core)?;
         row.sum = account.sum(&selection);
         if let Some(other) = account.release().filter(|release| *release != kernel.release) {
             bail!("{other} was booted instead of {}", kernel.release);
