@@ -192,18 +192,18 @@ impl App {
         self.tell(Event::Terminating { gate });
     }
 
-    /// Where pods sit in the hierarchy.
-    pub fn set_pod_levels(&mut self, levels: [u32; 2]) {
+    /// Where pods sit in the hierarchy: their levels, and the cgroups of the QoS classes. Told in one word: with the levels
+    /// alone, the kernel would take a class for a pod that nobody knows.
+    pub fn set_places(&mut self, levels: [u32; 2], parents: &[CgroupId]) {
         self.agent.pod_levels = levels;
+        self.agent.shared_parents = shared_parents(parents);
         self.beat();
     }
 
-    /// The cgroups of the QoS classes; those that find no room are taken for pods that nobody knows.
+    /// The cgroups of the QoS classes, which come and go.
     pub fn set_shared_parents(&mut self, parents: &[CgroupId]) {
-        let slots = std::array::from_fn(|slot| parents.get(slot).copied().unwrap_or_default());
-        if slots != self.agent.shared_parents {
-            self.agent.shared_parents = slots;
-            self.beat();
+        if shared_parents(parents) != self.agent.shared_parents {
+            self.set_places(self.agent.pod_levels, parents);
         }
     }
 
@@ -470,6 +470,12 @@ impl App {
             }
         }
     }
+}
+
+/// The cgroups of the QoS classes as the kernel reads them; those that find no room are taken for pods that nobody knows.
+#[must_use]
+pub fn shared_parents(parents: &[CgroupId]) -> [CgroupId; MAX_SHARED_PARENTS] {
+    std::array::from_fn(|slot| parents.get(slot).copied().unwrap_or_default())
 }
 
 /// How many gates are closed, or may yet be.

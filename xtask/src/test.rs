@@ -52,6 +52,9 @@ pub(crate) const KERNEL: [Run; 2] = [
     Run { cargo: &["--package", "conngate"], runner: &["--ignored"] },
     Run { cargo: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], runner: &[] },
 ];
+/// What changes a whole machine: only in guests, one test after the other.
+pub(crate) const MACHINE: Run =
+    Run { cargo: &["--package", "conngate-tests", "--test", "machine"], runner: &["--test-threads", "1"] };
 /// The run of the node tier.
 const NODE: [Run; 1] = [Run { cargo: &["--package", "conngate-tests", "--test", "node"], runner: &[] }];
 

@@ -17,6 +17,7 @@ mod guest;
 mod initramfs;
 mod job;
 mod kernel;
+mod ledger;
 mod mirror;
 mod modules;
 mod offer;
@@ -28,7 +29,7 @@ mod selection;
 mod userland;
 mod word;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{cell::RefCell, fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -39,6 +40,7 @@ use self::{
     arch::Arch,
     job::Job,
     kernel::Kernel,
+    ledger::Ledger,
     offer::FLAVOUR,
     pins::{Pin, Pins},
     programs::Program,
@@ -59,6 +61,9 @@ pub(crate) struct Options {
     /// Only the tests that together show the most
     #[arg(long)]
     core: bool,
+    /// Write what the programs cost the verifiers into xtask/vm/ledger.toml, whatever it was before
+    #[arg(long)]
+    accept: bool,
     /// Of the guests
     #[arg(long, value_enum, default_value_t = Arch::X86_64)]
     arch: Arch,
@@ -79,6 +84,7 @@ struct Lane<'a> {
     userland: Userland,
     programs: Vec<Program>,
     checkout: PathBuf,
+    ledger: RefCell<Ledger>,
 }
 
 /// The verb.
@@ -93,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let programs = programs::build(options.arch)?;
     let checkout = programs::disk(&programs, options.arch)?;
     let userland = Userland::get(options.arch)?;
-    let lane = Lane { options, pins: &pins, accelerator, userland, programs, checkout };
+    let ledger = RefCell::new(Ledger::read()?);
+    let lane = Lane { options, pins: &pins, accelerator, userland, programs, checkout, ledger };
     let mut rows = Vec::new();
     for pin in chosen {
         let row = lane.row(pin);
@@ -102,6 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         rows.push(row);
     }
     println!("\n{}", row::table(&rows));
+    if options.accept {
+        lane.ledger.borrow().write()?;
+    }
     if options.filters.is_empty() && !ci() {
         let tests = if options.core { "core" } else { "all" };
         document::write(&rows, tests, &pins.names(), pins.exceptions())?;
@@ -148,6 +158,11 @@ impl Lane<'_> {
         };
         let account = guest::run(&guest, &pin.name, *core)?;
         row.sum = account.sum(&selection);
+        let on = format!("{} {arch}", pin.name);
+        if self.options.accept {
+            self.ledger.borrow_mut().accept(&on, account.costs().clone());
+        }
+        row.sum.complaints.extend(self.ledger.borrow().faults(&on, account.costs()));
         if let Some(other) = account.release().filter(|release| *release != kernel.release) {
             bail!("{other} was booted instead of {}", kernel.release);
         }

@@ -73,7 +73,8 @@ pub struct Common {
 /// What every verb that loads programs understands.
 #[derive(Args, Clone, Debug)]
 pub struct Programs {
-    /// Let the eBPF programs log: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG).
+    /// Let the eBPF programs log: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG). Above 0 the verifier's whole log of a
+    /// program that is refused is logged too.
     #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
     pub bpf_log: u8,
     /// Use this eBPF object instead of the built-in one.

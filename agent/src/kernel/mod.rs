@@ -23,6 +23,6 @@ pub mod query;
 pub mod records;
 pub mod replay;
 pub mod sock_diag;
-mod syscall;
+pub mod syscall;
 pub mod v1;
 pub mod verifier;

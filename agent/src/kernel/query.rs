@@ -58,7 +58,9 @@ impl Hook {
         }
     }
 
-    pub(super) const fn attach_type(self) -> bpf_attach_type {
+    /// Its number, as bpf(2) wants it.
+    #[must_use]
+    pub const fn attach_type(self) -> bpf_attach_type {
         match self {
             Self::Connect4 => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
             Self::Connect6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,

@@ -88,15 +88,9 @@ fn descriptor(map: &Map) -> Option<RawFd> {
 
 /// Has the program verified, and gives the verifier's figures; `None`: it is refused. It is gone again when this returns.
 fn log(name: Name, license: &CStr, instructions: &[bpf_insn]) -> Option<String> {
-    let kind = match name {
-        Name::Connect4 | Name::Connect6 => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-        Name::Egress => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
-        Name::SockOps | Name::Listen => bpf_prog_type::BPF_PROG_TYPE_SOCK_OPS,
-        Name::SetSockOpt => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCKOPT,
-    };
     let mut log = vec![0u8; 1 << 16];
     let mut attr = attributes();
-    attr.__bindgen_anon_3.prog_type = kind as u32;
+    attr.__bindgen_anon_3.prog_type = program_type(name) as u32;
     attr.__bindgen_anon_3.expected_attach_type = Hook::of(name).attach_type() as u32;
     attr.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
     attr.__bindgen_anon_3.insn_cnt = u32::try_from(instructions.len()).ok()?;
@@ -108,6 +102,17 @@ fn log(name: Name, license: &CStr, instructions: &[bpf_insn]) -> Option<String> 
     // SAFETY: a new descriptor, which nobody else owns.
     drop(unsafe { OwnedFd::from_raw_fd(program) });
     Some(CStr::from_bytes_until_nul(&log).ok()?.to_string_lossy().into_owned())
+}
+
+/// The kernel's type of a program.
+#[must_use]
+pub const fn program_type(name: Name) -> bpf_prog_type {
+    match name {
+        Name::Connect4 | Name::Connect6 => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        Name::Egress => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
+        Name::SockOps | Name::Listen => bpf_prog_type::BPF_PROG_TYPE_SOCK_OPS,
+        Name::SetSockOpt => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCKOPT,
+    }
 }
 
 /// The figures of a log: `processed 38831 insns (limit 1000000) …`, and `stack depth 280`; of several functions `48+16`, since

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use conngate_common::{
     counter::Program,
     gate::{CapturePorts, MAX_CAPTURE_PORTS},
+    id::CgroupId,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,7 +22,7 @@ use super::{
     roster::Roster,
 };
 use crate::{
-    app::{App, Node, error_chain},
+    app::{App, Node, error_chain, shared_parents},
     capabilities,
     cgroup::{
         kubepods::{Kubepods, pod_levels},
@@ -126,7 +127,8 @@ async fn work(
     let sources = Sources::start(config.sources.clone(), tell)?;
     let node = Node {
         pod_levels: levels(&mut loaded, &kubepods, conditions).await,
-        shared_parents: Default::default(),
+        // Before the kernel hears of this agent: a class that is taken for a pod lets go of what an earlier agent held.
+        shared_parents: shared_parents(&classes(&kubepods)),
         capture_ports: capture_ports(),
         probe_budget: config.probe_budget,
     };
@@ -156,7 +158,7 @@ async fn work(
         }
         kubepods = find(config, conditions).await;
         let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
-        agent.app.set_pod_levels(levels);
+        agent.app.set_places(levels, &classes(&kubepods));
     }
 }
 
@@ -195,6 +197,14 @@ async fn levels(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Condition
         conditions.unmet_because(Condition::Cgroups, why);
         turning(conditions, tokio::time::sleep(RETRY)).await;
     }
+}
+
+/// The cgroups of the QoS classes. None where the root is gone again, which the watch then says.
+fn classes(kubepods: &Kubepods) -> Vec<CgroupId> {
+    kubepods
+        .shared_parents()
+        .inspect_err(|error| tracing::debug!(%error, "cannot read the QoS classes' cgroups"))
+        .unwrap_or_default()
 }
 
 /// Loads the programs, however long it takes.

@@ -1,9 +1,11 @@
 //! `bench idle`: what the attached programs cost where no gate is closed.
 //!
 //! Knows nothing of the load itself (`load`). The load runs in one cgroup, on one processor, client and server in turn, so
-//! that every nanosecond of the kernel's work counts and no scheduler's choice does. Rounds without (A) and with (B) the
-//! programs alternate as A B B A, so that a drift of the machine's speed meets both.
+//! that every nanosecond of the kernel's work counts and no scheduler's choice does. Rounds without programs (A), with empty
+//! ones (B: what the hooks cost) and with conngate's (C) alternate as A B C C B A, so that a drift of the machine's speed meets
+//! all of them.
 
+mod empty;
 pub(super) mod load;
 mod programs;
 mod tables;
@@ -12,10 +14,12 @@ use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use conngate_common::counter::Program;
 use conngate_tests::lab::{self, Cgroup, Namespace};
 use serde::Serialize;
 
 use self::{
+    empty::{Empty, test_run},
     load::{Load, Worker},
     programs::Attached,
 };
@@ -31,7 +35,7 @@ const PROGRESS: usize = 10;
 /// Request/response and connect/close rates with and without the programs; nanoseconds per call of each
 #[derive(Args)]
 pub(super) struct Options {
-    /// Blocks of four rounds, A B B A
+    /// Blocks of six rounds, A B C C B A
     #[arg(long, default_value_t = 40)]
     blocks: usize,
     /// Milliseconds of one load in one round
@@ -44,6 +48,7 @@ pub(super) struct Options {
 struct Block {
     load: Load,
     none: f64,
+    empty: f64,
     attached: f64,
     /// The last round without the programs beside the first: what the method itself adds.
     control: f64,
@@ -63,7 +68,19 @@ struct Figures {
     machine: Machine,
     blocks: Vec<Block>,
     costs: Vec<Cost>,
+    test_runs: Vec<TestRun>,
 }
+
+/// Nanoseconds of one run of the egress program, and of an empty one, on a packet of an established connection.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct TestRun {
+    egress: u32,
+    empty: u32,
+}
+
+/// Pairs of test runs, and how often each repeats the program.
+const TEST_RUNS: usize = 25;
+const REPEAT: u32 = 1_000_000;
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let machine = Machine::here()?;
@@ -76,32 +93,41 @@ pub(super) fn run(options: &Options) -> Result<()> {
         let cgroup = Cgroup::new()?;
         let mut worker = Worker::start(&namespace, &cgroup, Duration::from_millis(options.millis))?;
         let blocks = compare(&mut worker, &cgroup, options.blocks)?;
-        measured = Some((blocks, costs(&mut worker, &cgroup)?));
+        measured = Some((blocks, costs(&mut worker, &cgroup)?, test_runs(&cgroup)?));
         Ok(())
     })?;
-    let (blocks, costs) = measured.context("the laboratory was not opened")?;
-    println!("\n{}\n\n{}", tables::rates(&blocks), tables::costs(&costs));
-    report::write("idle", &Figures { machine, blocks, costs })
+    let (blocks, costs, test_runs) = measured.context("the laboratory was not opened")?;
+    println!("\n{}\n\n{}\n\n{}", tables::rates(&blocks), tables::costs(&costs), tables::test_runs(&test_runs));
+    report::write("idle", &Figures { machine, blocks, costs, test_runs })
+}
+
+/// The two in turn.
+fn test_runs(cgroup: &Cgroup) -> Result<Vec<TestRun>> {
+    step("the egress program alone, beside an empty one", || {
+        let attached = Attached::to(cgroup)?;
+        let (egress, empty) = (attached.egress()?, Empty::load(Program::Egress)?);
+        let run = |_| Ok(TestRun { egress: test_run(&egress, REPEAT)?, empty: test_run(&empty, REPEAT)? });
+        (0..TEST_RUNS).map(run).collect()
+    })
 }
 
 fn compare(worker: &mut Worker, cgroup: &Cgroup, blocks: usize) -> Result<Vec<Block>> {
-    step(&format!("{blocks} blocks of none, attached, attached, none"), || {
+    step(&format!("{blocks} blocks of none, empty, attached, attached, empty, none"), || {
         round(worker)?;
         let mut results = Vec::new();
         for block in 0..blocks {
             let first = round(worker)?;
-            let attached = Attached::to(cgroup)?;
-            thread::sleep(SETTLE);
-            let with = [round(worker)?, round(worker)?];
-            drop(attached);
-            thread::sleep(SETTLE);
-            let without = [first, round(worker)?];
+            let empty = with(Empty::attach(cgroup)?, || round(worker))?;
+            let attached = with(Attached::to(cgroup)?, || Ok([round(worker)?, round(worker)?]))?;
+            let empty = [empty, with(Empty::attach(cgroup)?, || round(worker))?];
+            let none = [first, round(worker)?];
             let mean = |rounds: &[BTreeMap<Load, f64>; 2], load| (rounds[0][&load] + rounds[1][&load]) / 2.0;
             results.extend(Load::ALL.map(|load| Block {
                 load,
-                none: mean(&without, load),
-                attached: mean(&with, load),
-                control: without[1][&load] / without[0][&load],
+                none: mean(&none, load),
+                empty: mean(&empty, load),
+                attached: mean(&attached, load),
+                control: none[1][&load] / none[0][&load],
             }));
             if (block + 1) % PROGRESS == 0 {
                 eprintln!("    {} blocks", block + 1);
@@ -109,6 +135,15 @@ fn compare(worker: &mut Worker, cgroup: &Cgroup, blocks: usize) -> Result<Vec<Bl
         }
         Ok(results)
     })
+}
+
+/// Does `work` while `programs` are attached, and waits until they are not.
+fn with<T>(programs: impl Sized, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    thread::sleep(SETTLE);
+    let done = work();
+    drop(programs);
+    thread::sleep(SETTLE);
+    done
 }
 
 /// Every load once; operations per second.

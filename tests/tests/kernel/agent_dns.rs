@@ -1,8 +1,9 @@
 //! DNS that the mesh captures: a lookup by the C library's own resolver waits for the gate, as a connection does.
 
-use std::{path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio};
 
 use anyhow::{Result, ensure};
+use conngate_common::ABI_VERSION;
 use conngate_tests::lab::{Agent, Qos, client::Client, kubelet::Container, wait_until};
 use nix::sys::signal::Signal;
 
@@ -89,6 +90,40 @@ fn agent_lookup_waits_until_the_proxy_is_ready_and_is_answered_by_replay() -> Re
             (agent.metric("conngate_connections_waiting").ok()? == 0.0).then_some(())
         })?;
         assert!(look_up(&app)?.line()?.starts_with(ADDRESS), "the gate is open");
+        Ok(())
+    })
+}
+
+/// The pods at whose cgroup the setsockopt program hangs.
+fn waiting_pods(world: &World<'_>) -> Result<Vec<String>> {
+    let pins = world.node.bpffs().join(format!("conngate/v{ABI_VERSION}/datagrams"));
+    let names = fs::read_dir(pins)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect()
+}
+
+#[test]
+fn agent_absent_for_a_moment_a_lookup_waits_and_the_successor_replays_it() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        let mut dns = Dns::start(world)?;
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        agent.wait_for("gated", 1)?;
+        let app = world.pod.container("app")?;
+        let pod = world.pod.cgroup().id()?.to_string();
+        assert_eq!(waiting_pods(world)?, [pod.as_str()]);
+        agent.stop()?;
+        // glibc asks for errors and gives up at the first: that option is swallowed also while no agent runs.
+        let mut lookup = look_up(&app)?;
+        let agent = Agent::start(world.node, &[])?;
+        agent.wait_for("connection held", 1)?;
+        assert_eq!(waiting_pods(world)?, [pod.as_str()]);
+        let getent = lookup.process().pid();
+        nix::sys::signal::kill(getent, Signal::SIGSTOP)?;
+        world.control_plane.release();
+        assert!(dns.was_asked()?, "the query was sent again by the successor");
+        nix::sys::signal::kill(getent, Signal::SIGCONT)?;
+        assert!(lookup.line()?.starts_with(ADDRESS));
+        assert_eq!(waiting_pods(world)?, [""; 0], "nothing hangs on a pod whose gate is open");
         Ok(())
     })
 }

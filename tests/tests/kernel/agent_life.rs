@@ -2,7 +2,7 @@
 //! what is to be removed is removed.
 
 use anyhow::Result;
-use conngate_common::{counter::Counter, gate::GateState, reason::Reason};
+use conngate_common::{counter::Counter, gate::GateState, reason::Reason, verdict::Verdict};
 use conngate_tests::{
     lab::{Agent, Qos, agent::uninstall, wait_until},
     report::{Connection, Summary},
@@ -44,6 +44,32 @@ fn agent_ended_by_sigterm_in_mid_hold_its_successor_completes_all() -> Result<()
 #[test]
 fn agent_killed_in_mid_hold_its_successor_completes_all() -> Result<()> {
     initializing(Qos::Guaranteed, |world| assert_successor_completes_all(world, |agent| agent.kill().map(drop)))
+}
+
+#[test]
+fn agent_that_takes_over_a_busy_node_takes_no_connection_for_another_pods_or_containers() -> Result<()> {
+    const HELD: usize = 500;
+    initializing(Qos::Burstable, |world| {
+        // They are listed after the successor has spoken to the kernel, and before it hears of anything.
+        let others = (0..1000).map(|number| format!("kubepods/burstable/pod{number:032x}"));
+        let _others: Vec<_> = others.map(|path| world.node.cgroup().child(path)).collect::<Result<_>>()?;
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let kernel = Kernel(world.node);
+        let app = world.pod.container("app")?;
+        // They go on while one agent ends and the other begins.
+        let mut client = app.connect(CAPTURED_V4, &["--count", &HELD.to_string(), "--apart", "3"])?;
+        agent.wait_for("connection held", HELD / 10)?;
+        let unclassified = kernel.judged(Verdict::Hold(Reason::Unclassified))?;
+        agent.stop()?;
+        let agent = Agent::start(world.node, &[])?;
+        agent.wait_for("connection held", HELD)?;
+        assert_eq!(kernel.judged(Verdict::Hold(Reason::Unclassified))?, unclassified, "pod and container were known");
+        world.control_plane.release();
+        let summary: Summary = client.report()?;
+        assert_eq!((summary.connected(), summary.greeted), (HELD, HELD), "{summary:?}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -107,15 +107,6 @@ fn machine_without_cgroup2_is_named() -> Result<()> {
 }
 
 #[test]
-fn machine_without_btf_is_named() -> Result<()> {
-    lab::run(|| {
-        let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
-        let prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
-        assert_refused(&prefix, &[], FAILED, &["no BTF", "/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"])
-    })
-}
-
-#[test]
 fn cgroup_namespace_is_named() -> Result<()> {
     lab::run(|| assert_refused(&["unshare", "--cgroup"], &[], FAILED, &["cgroup namespace", "--cgroupns=host"]))
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    ledger::{self, Costs},
     selection::{Selection, Wanted},
     word::{Ended, Word},
 };
@@ -19,6 +20,9 @@ pub(crate) struct Account {
     running: Option<Running>,
     complaints: Vec<String>,
     is_complete: bool,
+    /// What `conngate check` says; `None`: it does not speak now.
+    checking: Option<String>,
+    costs: Costs,
 }
 
 /// A program whose tests run.
@@ -65,7 +69,9 @@ impl Account {
                 }
             }
             Word::End => self.is_complete = true,
-            Word::Check | Word::Checked(_) | Word::Text(_) => {}
+            Word::Check => self.checking = Some(String::new()),
+            Word::Text(text) => self.checking.iter_mut().for_each(|said| said.push_str(text)),
+            Word::Checked(_) => self.costs = ledger::costs(&self.checking.take().unwrap_or_default()),
         }
         None
     }
@@ -73,6 +79,11 @@ impl Account {
     /// The kernel's name for itself.
     pub(crate) fn release(&self) -> Option<&str> {
         self.release.as_deref()
+    }
+
+    /// What the programs have cost its verifier.
+    pub(crate) fn costs(&self) -> &Costs {
+        &self.costs
     }
 
     /// Whether the guest has come to its end.

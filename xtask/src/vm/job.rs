@@ -10,8 +10,8 @@ use std::{
 use super::{accelerator::Accelerator, programs::Program, selection::Selection};
 use crate::workspace::root;
 
-/// So many tests at a time; the laboratory's own wait for each other.
-const THREADS: &str = "2";
+/// So many tests at a time, where the runner is not told another number; the laboratory's own wait for each other.
+const THREADS: [&str; 2] = ["--test-threads", "2"];
 
 /// The job, as files.
 pub(crate) struct Job {
@@ -32,7 +32,7 @@ fn environment(accelerator: Accelerator) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let checkout = quoted(&root().display().to_string());
     // Under CI nothing is skipped.
-    format!("CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_TEST_PATIENCE={}\n", accelerator.patience())
+    format!("CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n", accelerator.patience())
 }
 
 fn runs(programs: &[Program], selection: &Selection) -> String {
@@ -45,7 +45,8 @@ fn runs(programs: &[Program], selection: &Selection) -> String {
         let mut words = vec![program.name.clone(), program.path.display().to_string()];
         words.extend(program.runner.iter().map(|word| (*word).to_owned()));
         if word == "run" {
-            words.extend(["--test-threads".to_owned(), THREADS.to_owned()]);
+            let threads = THREADS.iter().filter(|_| !program.runner.contains(&THREADS[0]));
+            words.extend(threads.map(|word| (*word).to_owned()));
             words.extend(selection.arguments(&program.name));
         }
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();

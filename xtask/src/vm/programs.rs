@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{arch::Arch, disk};
 use crate::{
     process::{output, run},
-    test::KERNEL,
+    test::{KERNEL, MACHINE},
     workspace::{OBJECT, cargo, root, target},
 };
 
@@ -66,7 +66,7 @@ pub(crate) fn build(arch: Arch) -> Result<Vec<Program>> {
             run(cargo().args(["build", "--quiet", "--package", package, "--bin", program]).args(for_target(arch)))?;
         }
         let mut programs = Vec::new();
-        for tests in &KERNEL {
+        for tests in KERNEL.iter().chain([&MACHINE]) {
             let mut build = cargo();
             build.args(["test", "--quiet", "--no-run", "--message-format=json"]).args(tests.cargo);
             programs.extend(tested(&output(build.args(for_target(arch)))?, tests.runner));

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
-use aya::programs::loaded_programs;
+use anyhow::{Context as _, Result};
+use aya::programs::{ProgramFd, loaded_programs};
 use conngate::{
     cgroup::hierarchy::Hierarchy,
     kernel::{load, load::Loaded, object::Object, records::Ring},
@@ -14,6 +14,9 @@ use conngate_common::{counter::Program, id::CgroupId};
 use conngate_tests::lab::Cgroup;
 
 use crate::entries;
+
+/// The programs of a gate whose cost everybody pays.
+pub(super) const PROGRAMS: [Program; 4] = [Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
 
 /// Attached programs.
 pub(super) struct Attached {
@@ -38,10 +41,16 @@ impl Attached {
         let (mut loaded, ring) = load::load(&Object::open(None)?, &load::Options::default())?;
         loaded.maps.write_agent(entries::agent(hierarchy.level(cgroup.path())))?;
         loaded.maps.write_gate(CgroupId(cgroup.id()?), entries::open_gate())?;
-        let programs = [Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
-        loaded.attach(&programs, cgroup.path(), &hierarchy.mount)?;
+        loaded.attach(&PROGRAMS, cgroup.path(), &hierarchy.mount)?;
         let ids = ids().difference(&others).copied().collect();
         Ok(Self { _loaded: loaded, _ring: ring, ids })
+    }
+
+    /// The egress program.
+    pub(super) fn egress(&self) -> Result<ProgramFd> {
+        let mut programs = loaded_programs().flatten().filter(|program| self.ids.contains(&program.id()));
+        let egress = programs.find(|program| program.name_as_str() == Some(Program::Egress.word()));
+        Ok(egress.context("egress is not loaded")?.fd()?)
     }
 
     /// By the programs' names; those that are not attached count nothing.

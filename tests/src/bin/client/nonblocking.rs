@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of threads: each runs this for its share.
 
-use std::{io, time::Instant};
+use std::{io, thread, time::Instant};
 
 use conngate_tests::clock::mono_ns;
 use nix::{
@@ -29,6 +29,9 @@ pub(crate) fn connect(options: &Connect, count: usize) -> io::Result<Vec<Attempt
     let mut ended = Vec::with_capacity(count);
     let mut pending: Vec<Pending> = Vec::with_capacity(count);
     for number in 0..count {
+        if number > 0 && !options.apart.is_zero() {
+            thread::sleep(options.apart);
+        }
         let (socket, destination) = socket::open(options, number)?;
         socket.set_nonblocking(true)?;
         let started = mono_ns();

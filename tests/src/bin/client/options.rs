@@ -54,6 +54,9 @@ pub(crate) struct Connect {
     /// So many connections at once, non-blocking; prints one summary line
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) count: usize,
+    /// With --count: each begins so many milliseconds after the one before
+    #[arg(long, value_name = "MS", value_parser = millis, default_value = "0")]
+    pub(crate) apart: Duration,
     /// With --count: also one line per connection, before the summary
     #[arg(long)]
     pub(crate) each: bool,
