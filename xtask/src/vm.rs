@@ -156,7 +156,7 @@ impl Lane<'_> {
             disks: [self.userland.disk(), kernel.disk(), self.checkout.clone()],
             directory,
         };
-        let account = guest::run(&guest, &pin.name, self.accelerator.deadline())?;
+        let account = guest::run(&guest, &pin.name, *core)?;
         row.sum = account.sum(&selection);
         let on = format!("{} {arch}", pin.name);
         if self.options.accept {

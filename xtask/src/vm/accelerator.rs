@@ -51,20 +51,23 @@ impl Accelerator {
         }
     }
 
-    /// How much longer than on a machine of its own everything may take.
+    /// How much longer everything may take than on a machine of its own.
     pub(crate) fn patience(self) -> u32 {
         match self {
             Self::Kvm => 1,
-            Self::Tcg => 20,
+            Self::Tcg => 10,
         }
     }
 
-    /// When a guest that runs the whole tier hangs, by all that is known.
-    pub(crate) fn deadline(self) -> Duration {
-        match self {
-            Self::Kvm => Duration::from_mins(30),
-            Self::Tcg => Duration::from_mins(180),
-        }
+    /// A guest that has not begun its work by then never will.
+    pub(crate) fn boot(self) -> Duration {
+        Duration::from_mins(1) * self.patience()
+    }
+
+    /// When a guest hangs, by all that is known: one that runs the `core` of the tests, or all of them.
+    pub(crate) fn deadline(self, core: bool) -> Duration {
+        let minutes = if core { 8 } else { 20 };
+        Duration::from_mins(minutes) * self.patience()
     }
 }
 

@@ -17,13 +17,21 @@ pub(crate) struct Account {
     release: Option<String>,
     known: BTreeSet<String>,
     ended: BTreeMap<String, Ended>,
-    /// The program whose tests run, and whether one of them has failed.
-    running: Option<(String, bool)>,
+    running: Option<Running>,
     complaints: Vec<String>,
     is_complete: bool,
     /// What `conngate check` says; `None`: it does not speak now.
     checking: Option<String>,
     costs: Costs,
+}
+
+/// A program whose tests run.
+#[derive(Debug)]
+struct Running {
+    program: String,
+    has_failed: bool,
+    /// What failed tests have printed follows, which may look like a result.
+    is_over: bool,
 }
 
 /// The sum.
@@ -43,17 +51,20 @@ impl Account {
         match word {
             Word::Release(release) => self.release = Some((*release).to_owned()),
             Word::Test(test) => drop(self.known.insert((*test).to_owned())),
-            Word::Run(program) => self.running = Some(((*program).to_owned(), false)),
+            Word::Run(program) => {
+                self.running = Some(Running { program: (*program).to_owned(), has_failed: false, is_over: false });
+            }
             Word::Ended(name, how) => {
-                let (program, failed) = self.running.as_mut()?;
-                *failed |= *how == Ended::Failed;
-                let test = format!("{program}/{name}");
+                let running = self.running.as_mut().filter(|running| !running.is_over)?;
+                running.has_failed |= *how == Ended::Failed;
+                let test = format!("{}/{name}", running.program);
                 self.ended.insert(test.clone(), *how);
                 return Some((test, *how));
             }
+            Word::Failures => self.running.as_mut()?.is_over = true,
             Word::Ran(status) => {
-                let (program, failed) = self.running.take()?;
-                if *status != 0 && !failed {
+                let Running { program, has_failed, .. } = self.running.take()?;
+                if *status != 0 && !has_failed {
                     self.complaints.push(format!("{program} ended with status {status}, and no test of it has failed"));
                 }
             }
@@ -139,7 +150,10 @@ mod tests {
 
     #[test]
     fn sum_failed_ignored_and_missing_tests_have_failed() {
-        let sum = sum("test b ... FAILED\n@ran 101\n@run net\ntest c ... ignored, slow\n@ran 0\n@end\n", &[]);
+        let sum = sum(
+            "test b ... FAILED\nfailures:\ntest b ... ok\n@ran 101\n@run net\ntest c ... ignored, slow\n@ran 0\n@end\n",
+            &[],
+        );
         assert_eq!(sum.failed, ["kernel/b", "net/c: was ignored"]);
         assert!(sum.complaints.is_empty());
         let missing = self::sum("@ran 0\n@end\n", &["net/c"]);

@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -20,11 +20,14 @@ use super::{
 /// So much of the console is shown of a guest that did not come to its end.
 const LAST_LINES: usize = 40;
 
-/// Runs `guest`, `name` before each line that is shown of it.
-pub(crate) fn run(guest: &Guest, name: &str, deadline: Duration) -> Result<Account> {
+/// Runs `guest`, `name` before each line that is shown of it. `core`: it has only the core of the tests.
+pub(crate) fn run(guest: &Guest, name: &str, core: bool) -> Result<Account> {
+    let started = Instant::now();
+    let (boot, deadline) = (guest.accelerator.boot(), guest.accelerator.deadline(core));
+    let listener = Listener::new(guest, name)?;
     let mut child = guest.command().spawn().context("cannot start QEMU")?;
     let lines = lines(child.stdout.take().context("stdout is a pipe")?);
-    let listened = Listener::new(guest, name)?.listen(&lines, Instant::now() + deadline);
+    let listened = listener.listen(&lines, started + boot, started + deadline);
     end(&mut child)?;
     let (account, why) = listened?;
     if !account.is_complete() {
@@ -40,7 +43,7 @@ struct Listener<'a> {
     tests: File,
     check: File,
     is_check: bool,
-    /// A runner shows what failed tests have printed between two such lines.
+    /// Between two [`Word::Failures`].
     is_failure: bool,
     last: Instant,
 }
@@ -52,13 +55,15 @@ impl<'a> Listener<'a> {
             File::create(&path).with_context(|| format!("cannot make {}", path.display()))
         };
         let (tests, check) = (file("tests.log")?, file("check.json")?);
+        let _ = fs::remove_file(guest.console());
         let account = Account::default();
         Ok(Self { name, account, tests, check, is_check: false, is_failure: false, last: Instant::now() })
     }
 
-    /// Until the guest ends, or must; the account, and why there is no more.
-    fn listen(mut self, lines: &Receiver<String>, until: Instant) -> Result<(Account, &'static str)> {
+    /// Until the guest ends, or hangs, be it before its first word; the account, and why there is no more.
+    fn listen(mut self, lines: &Receiver<String>, boot: Instant, end: Instant) -> Result<(Account, &'static str)> {
         loop {
+            let until = if self.account.release().is_none() { boot } else { end };
             match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.hear(&line)?,
                 Err(RecvTimeoutError::Disconnected) => return Ok((self.account, "it ended early")),
@@ -87,8 +92,8 @@ impl<'a> Listener<'a> {
             }
             Word::Run(_) => (self.is_failure, self.last) = (false, Instant::now()),
             Word::Text(text) if self.is_check => writeln!(self.check, "{text}")?,
-            Word::Text("failures:") => self.is_failure = !self.is_failure,
-            Word::Text(text) if self.is_failure => println!("{}: | {text}", self.name),
+            Word::Failures => self.is_failure = !self.is_failure,
+            Word::Text(_) | Word::Ended(..) if self.is_failure => println!("{}: | {line}", self.name),
             Word::Text(_) | Word::Test(_) | Word::Ended(..) | Word::Ran(_) | Word::End => {}
         }
         Ok(())

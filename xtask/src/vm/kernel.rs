@@ -40,10 +40,9 @@ impl Kernel {
         };
         let kernel = Self::of(&offer.release, &offer.version, arch);
         if (&offer.release, &offer.version) != (&pin.release, &pin.version) {
-            let (name, suite) = (&pin.name, &pin.suite);
             eprintln!(
-                "NOTE: {name} is {} {} now; {suite} was last run with {} {}",
-                offer.release, offer.version, pin.release, pin.version
+                "NOTE: {}: the archive has {} ({}) where {} ({}) is pinned: booting that",
+                pin.name, offer.release, offer.version, pin.release, pin.version
             );
         }
         if !kernel.is_there() {

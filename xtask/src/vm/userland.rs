@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use conngate_tests::{debian, step::step};
 
 use super::{arch::Arch, disk, mirror};
-use crate::{process::run, workspace::target};
+use crate::{process::output, workspace::target};
 
 /// With what they depend on. The tests run the tools of the first line; the rest is what a host has.
 const PACKAGES: &str = "iproute2,iptables,kmod,mount,python3-minimal,util-linux,\
@@ -80,7 +80,8 @@ impl Userland {
         mmdebstrap.arg(format!("--architectures={}", arch.debian())).arg(format!("--include={PACKAGES}"));
         mmdebstrap.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         mmdebstrap.args(debian::LEFT_OUT.map(|paths| format!("--dpkgopt=path-exclude={paths}")));
-        run(mmdebstrap.arg(release).arg(&root).arg(mirror::source(release, release)?.trim_end()))?;
+        // What it says of single packages is of no use.
+        output(mmdebstrap.arg(release).arg(&root).arg(mirror::source(release, release)?.trim_end()))?;
         configure(&root).context("cannot configure the guest's root")?;
         fs::copy(root.join("bin/busybox"), self.busybox()).context("cannot copy busybox")?;
         disk::make(&root, &self.disk(), SPARE)?;

@@ -19,6 +19,8 @@ pub(crate) enum Word<'a> {
     Ran(i32),
     /// A test of it has ended.
     Ended(&'a str, Ended),
+    /// What failed tests have printed follows, and then their names, after another such line.
+    Failures,
     /// The guest has done everything.
     End,
     /// Anything else.
@@ -36,6 +38,9 @@ pub(crate) enum Ended {
 impl<'a> Word<'a> {
     /// What `line` is.
     pub(crate) fn of(line: &'a str) -> Self {
+        if line == "failures:" {
+            return Self::Failures;
+        }
         own(line).or_else(|| ended(line)).unwrap_or(Self::Text(line))
     }
 }
@@ -89,6 +94,7 @@ mod tests {
         assert_eq!(Word::of("test a has been running for over 60 seconds"), {
             Word::Text("test a has been running for over 60 seconds")
         });
+        assert_eq!(Word::of("failures:"), Word::Failures);
         assert_eq!(Word::of("test result: ok. 1 passed"), Word::Text("test result: ok. 1 passed"));
     }
 }
