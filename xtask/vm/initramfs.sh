@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The guest's first process: loads what the disks need, puts the root together and hands over to it.
-/bin/busybox mkdir -p /proc /sys /dev /root
+/bin/busybox mkdir -p /proc /sys /dev /guest
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -16,13 +16,13 @@ for disk in vda vdb vdc; do
     tries=$((tries + 1))
   done
 done
-if ! mount -t ext4 /dev/vda /root || ! mount -t ext4 -o ro /dev/vdb /root/lib/modules; then
+if ! mount -t ext4 /dev/vda /guest || ! mount -t ext4 -o ro /dev/vdb /guest/lib/modules; then
   echo 'conngate-vm: the disks cannot be mounted'
   reboot -f
 fi
-mount -t tmpfs -o mode=755 run /root/run
-cp -r /job /root/run/job
+mount -t tmpfs -o mode=755 run /guest/run
+cp -r /job /guest/run/job
 for directory in dev proc sys; do
-  mount --move "/$directory" "/root/$directory"
+  mount --move "/$directory" "/guest/$directory"
 done
-exec switch_root /root /bin/bash /run/job/init.sh
+exec switch_root /guest /bin/bash /run/job/init.sh
