@@ -15,12 +15,13 @@ list() {
   done < <("$@" --list --format terse)
 }
 
-# run NAME PROGRAM ARGUMENT…: runs tests, and says how that ended.
+# run NAME PROGRAM ARGUMENT…: runs tests, and says how that ended. What they print past their runner goes to the console: here it
+# could come between a test's name and its result.
 run() {
   local name=$1
   shift
   say run "$name"
-  "$@"
+  "$@" 2>/dev/console
   say ran "$?"
 }
 

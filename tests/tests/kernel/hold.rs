@@ -1,17 +1,17 @@
 //! A connection that is made before Envoy is ready is held, in whatever way it is made, and then reaches its destination
 //! as if nothing had happened.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use conngate_tests::{
-    kernel_version,
     lab::{Gated, client},
     report::{Connection, Summary},
 };
-use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::world::{CAPTURED_V4, CAPTURED_V6, assert_reached, assert_unharmed, finish, initializing};
+use crate::world::{
+    CAPTURED_V4, CAPTURED_V6, assert_reached, assert_unharmed, finish, has_mptcp, initializing, wait_second_attempts,
+};
 
 /// Ways to connect, as flags of the client.
 const FLAVOURS: [&str; 9] = [
@@ -26,14 +26,10 @@ const FLAVOURS: [&str; 9] = [
     "--v6-socket",
 ];
 
-/// Those that this kernel has: before 5.15 MPTCP may not be built in, which is said past the harness.
+/// Those that this kernel has.
 fn flavours() -> Result<Vec<&'static str>> {
-    if Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).is_ok() {
-        return Ok(FLAVOURS.to_vec());
-    }
-    ensure!(kernel_version()? < (5, 15), "no MPTCP");
-    writeln!(std::io::stderr(), "LEFT OUT: connections by MPTCP, which this kernel does not have")?;
-    Ok(FLAVOURS.into_iter().filter(|flags| !flags.contains("mptcp")).collect())
+    let has_mptcp = has_mptcp()?;
+    Ok(FLAVOURS.into_iter().filter(|flags| has_mptcp || !flags.contains("mptcp")).collect())
 }
 
 /// A shell script that connects in all `flavours` at once to each destination, and prints `FLAGS|REPORT` for each.
@@ -71,6 +67,7 @@ fn connect_in_every_flavour_is_held_and_reaches_its_destination_unharmed() -> Re
         // Before NAT, and the IPv4 address where it was mapped into IPv6.
         let expected = [(CAPTURED_V4.to_owned(), flavours.len()), (CAPTURED_V6.to_owned(), flavours.len() - 1)];
         assert_eq!(destinations, BTreeMap::from(expected));
+        wait_second_attempts(pod)?;
         assert!(gated.events("ended").is_empty(), "nothing ends before Envoy is ready");
 
         control_plane.release();
@@ -92,6 +89,19 @@ fn connect_in_every_flavour_is_held_and_reaches_its_destination_unharmed() -> Re
         let opened = gated.events("opened");
         assert_eq!(opened.len(), 1);
         assert_eq!((&opened[0]["reason"], &opened[0]["held"]), (&"ready".into(), &count.into()));
+        Ok(())
+    })
+}
+
+#[test]
+fn connect_by_ipv6_is_held_and_reaches_its_destination() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        let mut gated = Gated::start(pod, &[], CAPTURED_V6, &[])?;
+        assert_eq!(gated.wait_for("held", 1)?[0]["destination"], CAPTURED_V6);
+        control_plane.release();
+        assert_reached(&gated.client().report()?, CAPTURED_V6);
+        assert_eq!(finish(&mut gated)?, 0);
+        assert_eq!(gated.events("ended")[0]["outcome"], "established");
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use conngate_tests::{
     report::{Connection, GAVE_UP},
 };
 
-use crate::world::{CAPTURED_V4, assert_reached, assert_unharmed, finish, initializing, ready};
+use crate::world::{CAPTURED_V4, assert_reached, assert_unharmed, finish, initializing, ready, wait_second_attempts};
 
 /// `net.ipv4.NAME` in the pod; none where the kernel does not have it.
 fn sysctl(pod: &Pod, name: &str) -> Option<u32> {
@@ -76,6 +76,7 @@ fn connect_with_its_own_syn_count_is_held_and_keeps_it() -> Result<()> {
     initializing(|pod, control_plane, _| {
         let mut gated = Gated::start(pod, &[], CAPTURED_V4, &["--syncnt", "33"])?;
         gated.wait_for("held", 1)?;
+        wait_second_attempts(pod)?;
         control_plane.release();
         let connection: Connection = gated.client().report()?;
         assert_reached(&connection, CAPTURED_V4);

@@ -2,11 +2,19 @@
 //!
 //! Knows nothing of what is tested.
 
-use anyhow::Result;
+use std::{
+    fs,
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
 use conngate_tests::{
-    lab::{Answer, ControlPlane, Envoy, Gated, Pod, Redirect, Upstream, envoy::virtual_outbound},
+    kernel_version,
+    lab::{Answer, ControlPlane, Envoy, Gated, Pod, Redirect, Upstream, envoy::virtual_outbound, wait_until},
     report::{CONNECTED, Connection},
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 pub(crate) const EXCLUDED_PORT: u16 = 9000;
 pub(crate) const EXCLUDED_V4: &str = "203.0.113.10:80";
@@ -40,6 +48,29 @@ pub(crate) fn assert_unharmed(connection: &Connection) {
     assert!(info.rtt_us < 200_000 && info.rto_us < 1_000_000, "no stale timestamp was measured: {connection:?}");
 }
 
+/// Waits until the kernel itself has sent every SYN of the pod once more. A hold that ends before that is measured as the round
+/// trip (docs/kernel-support.md), and a slow machine may need half a second to make all connections.
+pub(crate) fn wait_second_attempts(pod: &Pod) -> Result<()> {
+    wait_until(Duration::from_secs(60), "every SYN is sent once more", || {
+        let tables =
+            ["tcp", "tcp6"].map(|table| pod.enter(|| fs::read_to_string(format!("/proc/thread-self/net/{table}"))));
+        let tables = tables.into_iter().collect::<Result<String, _>>().ok()?;
+        // The fourth column is the state, 02 is SYN_SENT; the seventh is the retransmissions.
+        let mut lines = tables.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.all(|fields| fields[3] != "02" || fields[6] != "00000000").then_some(())
+    })
+}
+
+/// Whether the kernel has MPTCP: before 5.15 it may not be built in, which is said past the harness.
+pub(crate) fn has_mptcp() -> Result<bool> {
+    if Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)).is_ok() {
+        return Ok(true);
+    }
+    ensure!(kernel_version()? < (5, 15), "no MPTCP");
+    writeln!(io::stderr(), "LEFT OUT: connections by MPTCP, which this kernel does not have")?;
+    Ok(false)
+}
+
 /// Waits for conngate's end; no helper failed in the kernel and no record was lost.
 pub(crate) fn finish(gated: &mut Gated) -> Result<i32> {
     let status = gated.finish()?;
@@ -59,7 +90,7 @@ pub(crate) fn initializing(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>
 
 /// A world in which Envoy is ready.
 pub(crate) fn ready(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
-    with_envoy(Answer::After(std::time::Duration::ZERO), |pod, control_plane, envoy| {
+    with_envoy(Answer::After(Duration::ZERO), |pod, control_plane, envoy| {
         envoy.wait_ready()?;
         test(pod, control_plane, envoy)
     })
