@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{process::run, workspace::target};
 
+/// So many kernels of a series are tried.
+const ATTEMPTS: usize = 3;
+
 /// A kernel.
 pub(crate) struct Kernel {
     /// As `uname -r` says it.
@@ -35,20 +38,26 @@ impl Kernel {
             return Ok(pinned);
         }
         let archive = Archive::open(&pin.suite, arch)?;
-        let Some(offer) = choose(&archive.kernels()?, pin) else {
-            bail!("a kernel {} for {arch} cannot be had: {} offers none", pin.name, pin.suite);
-        };
-        let kernel = Self::of(&offer.release, &offer.version, arch);
-        if (&offer.release, &offer.version) != (&pin.release, &pin.version) {
-            eprintln!(
-                "NOTE: {}: the archive has {} ({}) where {} ({}) is pinned: booting that",
-                pin.name, offer.release, offer.version, pin.release, pin.version
-            );
+        for offer in choose(&archive.kernels()?, pin).iter().take(ATTEMPTS) {
+            let kernel = Self::of(&offer.release, &offer.version, arch);
+            let what = format!("kernel {} {}", kernel.release, kernel.version);
+            // A mirror may name what it does not have.
+            if !kernel.is_there()
+                && let Err(error) = step(&what, || kernel.make(&archive, offer))
+            {
+                eprintln!("NOTE: {what} cannot be had: {error:#}");
+                continue;
+            }
+            if (&offer.release, &offer.version) != (&pin.release, &pin.version) {
+                let Pin { name, release, version, .. } = pin;
+                eprintln!(
+                    "NOTE: {name} is {} ({}) here, where {release} ({version}) is pinned",
+                    offer.release, offer.version
+                );
+            }
+            return Ok(kernel);
         }
-        if !kernel.is_there() {
-            step(&format!("kernel {} {}", kernel.release, kernel.version), || kernel.make(&archive, &offer))?;
-        }
-        Ok(kernel)
+        bail!("a kernel {} for {arch} cannot be had from {}", pin.name, pin.suite)
     }
 
     fn of(release: &str, version: &str, arch: Arch) -> Self {

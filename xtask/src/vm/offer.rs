@@ -1,6 +1,8 @@
-//! Which kernel of those that a suite offers is the wanted one.
+//! Which of the kernels that a suite offers is the wanted one.
 //!
 //! Decides purely: what is offered is text that apt-cache wrote.
+
+use std::cmp::Reverse;
 
 use super::{
     arch::Arch,
@@ -51,22 +53,18 @@ pub(crate) fn release(name: &str, arch: Arch) -> Option<String> {
     (begins_with_digit && numbers(release).len() > 2).then(|| release.to_owned())
 }
 
-/// Of `offers` the one that `pin` names, or the latest of its series.
-pub(crate) fn choose(offers: &[Offer], pin: &Pin) -> Option<Offer> {
-    let of_series = |offer: &&Offer| pin.name == NEWEST || in_series(&offer.release, &pin.name);
-    let pinned = |offer: &&Offer| offer.release == pin.release && offer.version == pin.version;
-    let latest = || offers.iter().filter(of_series).max_by_key(|offer| order(offer));
-    let chosen = if pin.name == NEWEST { latest() } else { offers.iter().find(pinned).or_else(latest) };
-    chosen.cloned()
+/// Those of `offers` that `pin` stands for, the best first: the pinned one, then the latest of its series.
+pub(crate) fn choose(offers: &[Offer], pin: &Pin) -> Vec<Offer> {
+    let is_newest = pin.name == NEWEST;
+    let mut chosen: Vec<_> = offers.iter().filter(|offer| is_newest || in_series(&offer.release, &pin.name)).collect();
+    let pinned = |offer: &Offer| !is_newest && offer.release == pin.release && offer.version == pin.version;
+    chosen.sort_by_key(|offer| Reverse((pinned(offer), numbers(&offer.release), numbers(&offer.version))));
+    chosen.into_iter().cloned().collect()
 }
 
 /// Whether "6.1.0-56" is of the series "6.1".
 fn in_series(release: &str, series: &str) -> bool {
     numbers(release).starts_with(&numbers(series))
-}
-
-fn order(offer: &Offer) -> (Vec<u64>, Vec<u64>) {
-    (numbers(&offer.release), numbers(&offer.version))
 }
 
 /// The numbers in a text, by which versions are compared.
@@ -91,7 +89,7 @@ linux-modules-7.3.5+deb13-cloud-amd64 | 7.3.5-1~bpo13+1 | http://mirror.example 
 
     fn chosen(name: &str, release: &str, version: &str) -> Option<String> {
         let pin = Pin { name: name.into(), suite: "s".into(), release: release.into(), version: version.into() };
-        choose(&offered(MADISON, Arch::X86_64), &pin).map(|offer| offer.release)
+        choose(&offered(MADISON, Arch::X86_64), &pin).into_iter().map(|offer| offer.release).next()
     }
 
     #[test]
