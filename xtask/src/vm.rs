@@ -11,6 +11,7 @@ mod account;
 mod arch;
 mod archive;
 mod cpio;
+mod cross;
 mod disk;
 mod document;
 mod guest;
@@ -145,7 +146,7 @@ impl Lane<'_> {
         (row.release, row.version) = (kernel.release.clone(), kernel.version.clone());
         let left_out = self.pins.left_out(&pin.name, self.accelerator);
         let selection = Selection::new(core.then(|| self.pins.core()), filters, left_out);
-        let job = Job::new(&self.programs, &selection, self.accelerator);
+        let job = Job::new(&self.programs, &selection, *arch, self.accelerator);
         let directory = target("vm/runs").join(format!("{}-{arch}", pin.name));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let guest = qemu::Guest {

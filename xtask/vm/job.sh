@@ -29,7 +29,7 @@ cd "$CHECKOUT" || exit
 say release "$(uname -r)"
 # What this kernel's verifier says of the programs is read from here.
 say check
-target/debug/conngate check -o json
+"$BUILT/conngate" check -o json
 say checked "$?"
 . /run/job/runs
 say end

@@ -75,6 +75,17 @@ const GUEST: &[Needed] = &[
 const QEMU_X86: &[Needed] = &[Needed { program: "qemu-system-x86_64", package: "qemu-system-x86" }];
 const QEMU_ARM: &[Needed] = &[Needed { program: "qemu-system-aarch64", package: "qemu-system-arm" }];
 
+/// A compiler and a C library for a machine that this one is not; Rust's standard library is built with them
+/// (vm/cross.rs).
+const CROSS_ARM: &[Needed] = if cfg!(target_arch = "aarch64") {
+    &[]
+} else {
+    &[
+        Needed { program: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+        Needed { program: "/usr/aarch64-linux-gnu/lib/libc.so", package: "libc6-dev-arm64-cross" },
+    ]
+};
+
 /// What `purpose` needs.
 pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> {
     let lists: &[&[Needed]] = match purpose {
@@ -84,7 +95,7 @@ pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> 
         Purpose::Fuzz => &[FUZZ],
         Purpose::Node => &[NODE],
         Purpose::Vm => &[GUEST, QEMU_X86],
-        Purpose::VmAarch64 => &[GUEST, QEMU_ARM],
+        Purpose::VmAarch64 => &[GUEST, QEMU_ARM, CROSS_ARM],
     };
     lists.iter().copied().flatten()
 }

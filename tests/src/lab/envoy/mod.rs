@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 pub use self::{
-    binary::binary,
+    binary::{binary, binary_for},
     config::{ADMIN_PORT, echo_outbound, virtual_outbound},
 };
 use super::{
