@@ -159,7 +159,7 @@ pub(crate) fn command_line_answers_inside_of_the_daemon_set() -> Result<()> {
     assert_eq!(explained["waits_for"]["answer"], "503", "{explained:#}");
 
     let checked = inside(&cluster, &["check"])?;
-    for subject in ["kernel", "programs", "kubepods", "pins", "agent"] {
+    for subject in ["kernel", "program", "kubepods", "pins", "agent"] {
         let line = checked.lines().find(|line| line.split_whitespace().nth(1) == Some(subject));
         assert!(line.is_some_and(|line| line.starts_with("ok")), "{subject}: {checked}");
     }

@@ -88,7 +88,7 @@ fn programs(programs: &Programs) -> Vec<Finding> {
     });
     let (costs, loaded) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return vec![Finding::new(Level::Fail, "programs", error_chain(&error), "nothing can be held")],
+        Err(error) => return vec![Finding::new(Level::Fail, "program", error_chain(&error), "nothing can be held")],
     };
     let accepted = Program::ALL.iter().filter(|program| !loaded.is_refused(**program)).map(|program| {
         let cost = costs
