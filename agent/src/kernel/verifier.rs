@@ -76,12 +76,12 @@ fn relocated(object: &Object, features: &Features, ebpf: &Ebpf) -> Result<Parsed
     Ok(parsed)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "aya has many kinds of maps, and the object has these")]
 fn descriptor(map: &Map) -> Option<RawFd> {
     match map {
         Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::SkStorage(map) => {
             Some(map.fd().as_fd().as_raw_fd())
         }
-        // None of ours.
         _ => None,
     }
 }
