@@ -7,4 +7,5 @@ mod identity;
 mod kubepods;
 mod nested;
 mod processes;
+mod scope;
 mod watch;
