@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use aya::{Ebpf, programs::CgroupSockAddr};
-use conngate_tests::lab::{Cgroup, Gated, client, gated};
+use conngate_tests::lab::{Cgroup, Gated, Node, agent::check, client};
 
 use crate::world::{CAPTURED_V4, assert_reached, finish, initializing};
 
@@ -52,9 +52,10 @@ fn connect_hook_held_by_another_connections_are_held_without_attribution() -> Re
         let cgroup = Cgroup::new()?;
         occupy(&cgroup)?;
 
-        let mut check = pod.command(gated::binary()?);
+        let node = Node::new()?;
+        let mut check = check(&node)?;
         cgroup.join(&mut check)?;
-        let check = check.arg("check").output()?;
+        let check = check.output()?;
         let said = String::from_utf8_lossy(&check.stdout).into_owned();
         assert!(check.status.success(), "a warning is no failure: {said}");
         let warns = |line: &&str| line.starts_with("warn") && line.contains("cgroup/connect4");
