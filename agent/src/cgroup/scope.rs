@@ -8,6 +8,8 @@ use std::{
     io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use conngate_common::id::CgroupId;
@@ -20,6 +22,11 @@ use nix::{
 use super::hierarchy;
 
 const PREFIX: &str = "conngate-run-";
+
+/// How often a scope is made anew that others sweep before it is locked, and how long they are given each time: they take
+/// microseconds.
+const TRIES: u32 = 100;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// A scope could not be made, read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +53,30 @@ impl Scope {
     /// # Errors
     /// When the directory cannot be made or opened; nothing is left behind.
     pub fn create(parent: &Path) -> Result<Self, ScopeError> {
+        use io::ErrorKind::{AlreadyExists, NotFound, WouldBlock};
         sweep(parent);
         let path = parent.join(format!("{PREFIX}{}", std::process::id()));
-        let failed = |action| {
-            let path = path.clone();
-            move |source| ScopeError { action, path, source }
-        };
-        fs::create_dir(&path).map_err(failed("create"))?;
-        let made = File::open(&path).and_then(|directory| {
+        let mut tries = TRIES;
+        loop {
+            match Self::make(&path) {
+                // Until it is locked, whoever else begins at this moment takes it for one that nobody looks after.
+                Err(error) if tries > 0 && matches!(error.source.kind(), AlreadyExists | NotFound | WouldBlock) => {
+                    tries -= 1;
+                    thread::sleep(MOMENT);
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn make(path: &Path) -> Result<Self, ScopeError> {
+        let failed = |action| move |source| ScopeError { action, path: path.to_owned(), source };
+        fs::create_dir(path).map_err(failed("create"))?;
+        let made = File::open(path).and_then(|directory| {
             let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            Ok(Self { path: path.clone(), events: File::open(path.join("cgroup.events"))?, _lock: lock })
+            Ok(Self { path: path.to_owned(), events: File::open(path.join("cgroup.events"))?, _lock: lock })
         });
-        made.inspect_err(|_| drop(fs::remove_dir(&path))).map_err(failed("open"))
+        made.inspect_err(|_| drop(fs::remove_dir(path))).map_err(failed("open"))
     }
 
     /// Its directory.

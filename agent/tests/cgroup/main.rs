@@ -7,6 +7,7 @@ mod identity;
 mod kubepods;
 mod nested;
 mod processes;
+mod scope;
 #[path = "../wait/mod.rs"]
 mod wait;
 mod watch;

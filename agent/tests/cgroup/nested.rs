@@ -49,8 +49,9 @@ fn root_behind_a_host_path_is_found_and_its_level_asked_from_the_kernel() {
     let script = r#"
         echo 0 > "$1/cgroup.procs"
         exec unshare --mount --propagation private sh -ec '
+            all=$(awk "/ - cgroup2 /{print \$5}" /proc/self/mountinfo)
             mount --bind "$2" "$3"
-            umount -l "$4"
+            umount -l $all
             exec unshare --cgroup sh -ec "mount -t cgroup2 none \"\$4\"; exec \$RUN" sh "$@"
         ' sh "$@"
     "#;
@@ -79,7 +80,7 @@ fn root_that_is_not_there_yet_is_waited_for() {
     let script = r#"
         echo 0 > "$1/cgroup.procs"
         exec unshare --mount --cgroup --propagation private sh -ec '
-            umount -l "$2"
+            umount -l $(awk "/ - cgroup2 /{print \$5}" /proc/self/mountinfo)
             mount -t cgroup2 none "$2"
             exec $RUN
         ' sh "$@"

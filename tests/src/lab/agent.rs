@@ -190,11 +190,22 @@ pub fn uninstall(node: &Node) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// `conngate check`, of this node and of none else on the machine.
+pub fn check(node: &Node) -> Result<Command> {
+    let mut command = Command::new(gated::binary()?);
+    mark(&mut command);
+    command.arg("check").arg("--cgroup-root").arg(node.cgroup().path()).arg("--bpffs").arg(node.bpffs());
+    command.arg("--socket").arg(node.socket()).stdin(Stdio::null());
+    Ok(command)
+}
+
 fn command(node: &Node) -> Result<Command> {
     let mut command = Command::new(gated::binary()?);
     command.arg("agent").arg("--bpffs").arg(node.bpffs());
     for variable in ["KUBECONFIG", "NODE_NAME", "HOST_IP", "KUBELET_URL", "KUBERNETES_SERVICE_HOST"] {
         command.env_remove(variable);
     }
+    // Nor does it find the cluster of whoever runs the tests, to write Events there.
+    command.env("HOME", node.home());
     Ok(command)
 }

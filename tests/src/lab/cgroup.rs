@@ -3,6 +3,7 @@
 //! Knows nothing of controllers. The cgroup2 mount is found in mountinfo: on a hybrid host it is not /sys/fs/cgroup.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     os::unix::{fs::MetadataExt, process::CommandExt},
@@ -14,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
+    fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -22,6 +24,9 @@ use super::wait::wait_until;
 
 /// How long the kernel may take to let go of a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is mounted where this thread is: a session has mounts of its own.
+const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
 
 /// Of the names of our cgroups; the maker's pid and a number follow.
 const PREFIX: &str = "cg-";
@@ -32,22 +37,30 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
+    /// Held for as long as its maker lives, in whatever pid namespace that is.
+    _lock: Option<Flock<File>>,
 }
 
 impl Cgroup {
     /// Makes a cgroup below this process's own.
     pub fn new() -> Result<Self> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let path = own()?.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
-        Ok(Self { path })
+        let parent = own()?;
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+            fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
+            // Who sweeps at this very moment may have taken it for a dead one's.
+            if let Some(lock) = lock(&path).filter(|_| path.exists()) {
+                return Ok(Self { path, _lock: Some(lock) });
+            }
+        }
     }
 
     /// Makes the cgroup `name` below this one, which removes it as well, or finds it removed.
     pub fn child(&self, name: impl AsRef<Path>) -> Result<Self> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
-        Ok(Self { path })
+        Ok(Self { path, _lock: None })
     }
 
     /// Its directory.
@@ -115,11 +128,19 @@ impl Drop for Cgroup {
 /// Removes the cgroups of laboratories that were killed before they could.
 pub(super) fn sweep() -> Result<()> {
     for entry in fs::read_dir(own()?).context("cannot list this process's cgroup")?.flatten() {
-        if maker(&entry.file_name().to_string_lossy()).is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
-            drop(Cgroup { path: entry.path() });
+        let path = entry.path();
+        if maker(&entry.file_name().to_string_lossy()).is_some_and(|maker| !Path::new("/proc").join(maker).exists())
+            && let Some(lock) = lock(&path)
+        {
+            drop(Cgroup { path, _lock: Some(lock) });
         }
     }
     Ok(())
+}
+
+/// The lock of a cgroup's directory; none: it is held, or the cgroup is gone.
+fn lock(path: &Path) -> Option<Flock<File>> {
+    Flock::lock(File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
 
 /// The pid in the name of one of our cgroups.
@@ -141,10 +162,23 @@ pub(crate) fn below(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The ids of the cgroups that are neither this process's own nor below it.
+pub(super) fn others() -> Result<BTreeSet<u64>> {
+    let own = own()?;
+    let is_cgroup = |directory: &&Path| directory.join("cgroup.procs").exists();
+    let top = own.ancestors().take_while(is_cgroup).last().unwrap_or(&own);
+    let others = below(top).into_iter().chain([top.to_owned()]).filter(|directory| !directory.starts_with(&own));
+    Ok(others.filter_map(|directory| Some(fs::metadata(directory).ok()?.ino())).collect())
+}
+
 /// Where the cgroup hierarchies are mounted whole, those of version 1 and 2 alike.
 pub(crate) fn hierarchies() -> Result<Vec<PathBuf>> {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mountinfo = mountinfo()?;
     Ok(whole(&mountinfo))
+}
+
+pub(super) fn mountinfo() -> Result<String> {
+    fs::read_to_string(MOUNTINFO).with_context(|| format!("cannot read {MOUNTINFO}"))
 }
 
 /// `mountinfo` is as in proc_pid_mountinfo(5).
@@ -161,7 +195,7 @@ fn whole(mountinfo: &str) -> Vec<PathBuf> {
 
 /// The directory of this process's cgroup in the cgroup2 hierarchy.
 pub fn own() -> Result<PathBuf> {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mountinfo = mountinfo()?;
     let membership = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     locate(&mountinfo, &membership).context("no cgroup2 hierarchy is mounted")
 }

@@ -1,14 +1,15 @@
-//! What a test could leave behind on the machine: namespaces, cgroups, eBPF programs, mounts, processes.
+//! What a test could leave behind on the machine: cgroups, eBPF programs, mounts (a network namespace's name is one),
+//! processes.
 //!
-//! Knows nothing of who made them. Cgroups are looked for below this process's own, processes by the laboratory's mark:
-//! those are its doing. Names of namespaces, programs and mounts have no owner, so somebody else's that appear while a
-//! test runs and stay longer than the patience here would be taken for its.
+//! Knows nothing of who made them. Cgroups are looked for below this process's own, mounts where this thread sees them,
+//! processes by the laboratory's mark, and of programs those that nobody else has: what others do meanwhile is not seen, but for
+//! the mounts of a session that has none of its own ([`super::session::run_openly`]).
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{cgroup, process, wait::wait_until};
+use super::{cgroup, process, programs, wait::wait_until};
 
 /// The kernel frees programs and namespaces a moment after their last user.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,16 +22,9 @@ impl Leftovers {
     /// What is there now.
     pub fn now() -> Result<Self> {
         let mut found = BTreeSet::new();
-        if let Ok(names) = fs::read_dir("/run/netns") {
-            found.extend(names.flatten().map(|name| format!("namespace {}", name.file_name().display())));
-        }
         found.extend(cgroup::below(&cgroup::own()?).iter().map(|path| format!("cgroup {}", path.display())));
-        for program in aya::programs::loaded_programs() {
-            // One that is unloaded between its listing and its asking is not left behind.
-            let Ok(program) = program else { continue };
-            found.insert(format!("program {} {}", program.id(), program.name_as_str().unwrap_or("?")));
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+        found.extend(programs::unclaimed()?.into_iter().map(|program| format!("program {program}")));
+        let mounts = cgroup::mountinfo()?;
         found.extend(mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|at| format!("mount {at}")));
         found.extend(process::marked().into_iter().map(|process| format!("process {process}")));
         Ok(Self(found))

@@ -3,15 +3,17 @@
 //! Knows of conngate only how to start its binary (`gated`, `agent`).
 //!
 //! Invariants:
-//! - everything lives in network namespaces and cgroups of its own, and nothing outlives the process that made it;
-//! - one laboratory at a time on a machine ([`run`]), so that what is left behind can be told from what others do;
+//! - everything lives in namespaces and cgroups of its own, and nothing outlives the process that made it;
+//! - one laboratory at a time on a machine ([`run`]); whatever else is done there changes no test's result;
 //! - threads that enter a namespace do nothing else and end there.
 
 pub mod agent;
+mod apart;
 pub mod browser;
 pub mod cgroup;
 pub mod client;
 pub mod control_plane;
+mod elsewhere;
 pub mod envoy;
 pub mod gated;
 pub mod http;
@@ -21,6 +23,7 @@ pub mod namespace;
 pub mod permissions;
 pub mod pod;
 pub mod process;
+mod programs;
 pub mod redirect;
 mod server;
 pub mod session;
@@ -41,7 +44,7 @@ pub use self::{
     namespace::Namespace,
     pod::Pod,
     redirect::Redirect,
-    session::{alone, run},
+    session::{alone, run, run_openly},
     terminal::Terminal,
     upstream::Upstream,
     wait::wait_until,

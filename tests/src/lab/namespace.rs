@@ -93,6 +93,13 @@ impl Namespace {
         tool::feed(ip, lines).map(drop)
     }
 
+    /// Runs `iptables RULE` inside. The lock that it waits for is the machine's.
+    pub fn iptables(&self, rule: &str) -> Result<()> {
+        let mut iptables = self.command("iptables");
+        iptables.arg("-w").args(rule.split(' '));
+        tool::feed(iptables, "").map(drop)
+    }
+
     /// Sets `/proc/sys/net/NAME` inside, such as `ipv4/tcp_fastopen`.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/net/{name}");

@@ -5,7 +5,9 @@
 use std::{
     fs, io,
     os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
+    sync::LazyLock,
 };
 
 use anyhow::{Context, Result};
@@ -14,12 +16,20 @@ use nix::{
     unistd::{Gid, Pid, Uid, setgid, setgroups, setuid},
 };
 
-/// In the environment of everything the laboratory starts: the id of the process that started it.
+use crate::clock::mono_ns;
+
+/// In the environment of everything the laboratory starts: the process that started it.
 pub const MARK: &str = "CONNGATE_LAB";
+
+/// This process: its id, which in another pid namespace may be another's too, and a time.
+fn maker() -> &'static str {
+    static MAKER: LazyLock<String> = LazyLock::new(|| format!("{}-{}", std::process::id(), mono_ns()));
+    &MAKER
+}
 
 /// Marks `command` as this laboratory's.
 pub fn mark(command: &mut Command) {
-    command.env(MARK, std::process::id().to_string());
+    command.env(MARK, maker());
 }
 
 /// Lets `command` run as user and group `id`, without root's groups. Whatever needs root (a namespace, a cgroup) is
@@ -83,15 +93,29 @@ impl Drop for Running {
 /// The living processes that carry this laboratory's mark: "pid name".
 #[must_use]
 pub fn marked() -> Vec<String> {
-    let mark = format!("{MARK}={}", std::process::id());
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    processes
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let environment = fs::read(entry.path().join("environ")).ok()?;
-            environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()).then_some(())?;
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            Some(format!("{} {}", entry.file_name().display(), name.trim()))
+    let marked = all().into_iter().filter(|process| is_marked(process));
+    marked
+        .filter_map(|process| {
+            let name = fs::read_to_string(process.join("comm")).ok()?;
+            Some(format!("{} {}", process.file_name()?.display(), name.trim()))
         })
         .collect()
+}
+
+/// The directories in /proc of the living processes that are neither marked nor this one.
+pub(super) fn others() -> Vec<PathBuf> {
+    let this = Path::new("/proc").join(std::process::id().to_string());
+    all().into_iter().filter(|process| *process != this && !is_marked(process)).collect()
+}
+
+fn all() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_number = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
+    entries.filter(is_number).map(|entry| entry.path()).collect()
+}
+
+fn is_marked(process: &Path) -> bool {
+    let mark = format!("{MARK}={}", maker());
+    let environment = fs::read(process.join("environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
 }

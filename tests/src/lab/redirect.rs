@@ -33,7 +33,8 @@ impl Redirect {
         let v6 = self.rules(&V6);
         let restore = |family: &str, implementation: &str, options: &[&str], rules: &str| {
             let mut restore: Command = namespace.command(format!("{family}{implementation}-restore"));
-            restore.arg("--noflush").args(options);
+            // The lock is the machine's: who else changes rules is waited for.
+            restore.args(["--noflush", "--wait"]).args(options);
             tool::feed(restore, rules)
         };
         let mut refusals = Vec::new();

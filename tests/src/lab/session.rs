@@ -1,6 +1,6 @@
-//! One use of the laboratory: its permissions first, nobody else at the same time, nothing left behind afterwards.
+//! One use of the laboratory: its permissions first, no other laboratory at the same time, nothing left behind afterwards.
 //!
-//! Knows nothing of what is tested.
+//! Knows nothing of what is tested. Other users of the machine are not kept away: they change no test's result.
 
 use std::{
     fs::File,
@@ -11,11 +11,25 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{cgroup, leftovers::Leftovers, permissions};
+use super::{apart::apart, cgroup, elsewhere::Elsewhere, leftovers::Leftovers, permissions};
 
-/// Runs `test` alone on this machine and fails if it leaves anything behind. Without the permissions that it takes,
-/// says so on stderr and does nothing; where CI is set, that is a failure.
-pub fn run(test: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs `test` in a cgroup and with mounts of its own, beside another node's pods, and fails if it leaves anything behind.
+/// Without the permissions that it takes, says so on stderr and does nothing; where CI is set, that is a failure.
+pub fn run(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    permitted(|| {
+        apart(|| {
+            let _elsewhere = Elsewhere::new()?;
+            leaving_nothing(test)
+        })
+    })
+}
+
+/// As [`run`], on the machine as it is: for a whole node, which has cgroups and mounts of its own.
+pub fn run_openly(test: impl FnOnce() -> Result<()>) -> Result<()> {
+    permitted(|| leaving_nothing(test))
+}
+
+fn permitted(test: impl FnOnce() -> Result<()>) -> Result<()> {
     let missing = permissions::missing();
     if !missing.is_empty() {
         let test_name = std::thread::current().name().unwrap_or("laboratory").to_owned();
@@ -28,6 +42,10 @@ pub fn run(test: impl FnOnce() -> Result<()>) -> Result<()> {
     }
     let _alone = alone()?;
     cgroup::sweep()?;
+    test()
+}
+
+fn leaving_nothing(test: impl FnOnce() -> Result<()>) -> Result<()> {
     let before = Leftovers::now()?;
     test()?;
     before.assert_unchanged()

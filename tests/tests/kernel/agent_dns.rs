@@ -1,6 +1,6 @@
 //! DNS that the mesh captures: a lookup by the C library's own resolver waits for the gate, as a connection does.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 use conngate_common::ABI_VERSION;
@@ -37,9 +37,7 @@ pub(crate) struct Dns(Client);
 
 impl Dns {
     pub(crate) fn start(world: &World<'_>) -> Result<Self> {
-        let rule = "-t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 15053";
-        let mut iptables = world.netns.command("iptables");
-        ensure!(iptables.args(rule.split(' ')).stdout(Stdio::null()).status()?.success(), "iptables {rule}");
+        world.netns.iptables("-t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 15053")?;
         let mut python = world.netns.command("python3");
         python.args(["-c", PROXY]);
         let mut proxy = Client::start(python)?;

@@ -37,7 +37,7 @@ pub(crate) struct World<'lab> {
 }
 
 /// A world in which Envoy has no listeners until the control plane is released. The agent is for the test to start.
-pub(crate) fn initializing(qos: Qos, test: impl FnOnce(&mut World<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn initializing(qos: Qos, test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Result<()> {
     lab::run(|| {
         let node = Node::new()?;
         on_node(&node, |node, netns| KubePod::new(node, netns, qos), test)

@@ -146,9 +146,7 @@ fn connect_to_three_destinations_from_one_port_all_are_made_by_replay() -> Resul
     initializing(|pod, control_plane, _| {
         // The redirect would make one tuple of all, so NAT gives the second and third another source port on the wire.
         // The sockets' own packets carry a mark and vanish behind the gate: only what is replayed can connect them.
-        let mut vanish = pod.command("iptables");
-        vanish.args(["-A", "INPUT", "-m", "mark", "--mark", "7", "-j", "DROP"]);
-        anyhow::ensure!(vanish.status()?.success(), "no rule that drops marked packets");
+        pod.iptables("-A INPUT -m mark --mark 7 -j DROP")?;
         let program = "import select, socket, struct\n\
             sockets = []\n\
             for to in ('198.51.100.10', '198.51.100.11', '198.51.100.12'):\n\

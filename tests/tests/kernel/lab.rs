@@ -6,8 +6,8 @@ use std::{net::TcpStream, time::Duration};
 use anyhow::{Context, Result};
 use conngate_tests::{
     lab::{
-        self, Answer, Cgroup, Envoy, Leftovers, Namespace, Pod, Upstream, client, process, redirect::PROXY_ID,
-        upstream::ADDRESSES, wait_until,
+        self, Answer, Cgroup, Envoy, Pod, Upstream, client, process, redirect::PROXY_ID, upstream::ADDRESSES,
+        wait_until,
     },
     report::Summary,
 };
@@ -167,25 +167,6 @@ fn connect_given_up_closes_while_connecting() -> Result<()> {
         let unanswered = client::connect(&pod, "198.51.100.99:80", &["--user-timeout", "50"])?;
         assert_eq!(unanswered.outcome, "ETIMEDOUT");
         Ok(())
-    })
-}
-
-#[test]
-fn leftovers_cgroup_and_process_are_named_while_they_are_there() -> Result<()> {
-    lab::run(|| {
-        let before = Leftovers::now()?;
-        let cgroup = Cgroup::new()?;
-        let namespace = Namespace::new()?;
-        let mut sleeper = namespace.command("sleep");
-        sleeper.arg("600");
-        cgroup.join(&mut sleeper)?;
-        let mut sleeper = sleeper.spawn()?;
-        let left = Leftovers::now()?.beyond(&before);
-        assert!(left.contains(&format!("cgroup {}", cgroup.path().display())), "{left:?}");
-        assert!(left.contains(&format!("process {} sleep", sleeper.id())), "{left:?}");
-        drop(cgroup);
-        sleeper.wait()?;
-        before.assert_unchanged()
     })
 }
 

@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 use anyhow::{Context, Result};
 use conngate_tests::{
     kernel_version,
-    lab::{Cgroup, Gated, Pod, client, gated},
+    lab::{Cgroup, Gated, Node, Pod, agent, client},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -56,10 +56,11 @@ fn start(pod: &Pod, prepare: impl FnOnce(&mut Command)) -> Result<Gated> {
 }
 
 /// The line of `conngate check` about something that is not to be had.
-fn check(pod: &Pod, what: &str, prepare: impl FnOnce(&mut Command)) -> Result<Option<String>> {
-    let mut check = pod.command(gated::binary()?);
+fn check(what: &str, prepare: impl FnOnce(&mut Command)) -> Result<Option<String>> {
+    let node = Node::new()?;
+    let mut check = agent::check(&node)?;
     prepare(&mut check);
-    let said = String::from_utf8(check.arg("check").output()?.stdout)?;
+    let said = String::from_utf8(check.output()?.stdout)?;
     anyhow::ensure!(said.contains("ok    program     egress"), "{said}");
     let begin = format!("lacks       {what}, ");
     Ok(said.lines().find(|line| line.contains(&begin)).map(ToOwned::to_owned))
@@ -68,9 +69,9 @@ fn check(pod: &Pod, what: &str, prepare: impl FnOnce(&mut Command)) -> Result<Op
 #[test]
 fn kernel_without_btf_connections_are_held_and_budgets_left_alone() -> Result<()> {
     initializing(|pod, control_plane, _| {
-        let said = check(pod, "syn budget", hide_btf)?.context("check is silent")?;
+        let said = check("syn budget", hide_btf)?.context("check is silent")?;
         assert!(said.contains("no BTF") && said.contains("TCP_SYNCNT is left alone"), "{said}");
-        assert_eq!(check(pod, "syn budget", |_| {})?, None);
+        assert_eq!(check("syn budget", |_| {})?, None);
         let mut gated = start(pod, hide_btf)?;
         gated.wait_for("held", 1)?;
         control_plane.release();

@@ -15,7 +15,7 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use conngate_tests::{
-    lab::{Cgroup, Gated, Pod, client, gated},
+    lab::{Cgroup, Gated, Node, Pod, agent, client},
     report::Connection,
 };
 
@@ -75,10 +75,11 @@ fn occupy(cgroup: &Cgroup, attach_type: u32, flags: u32) -> Result<u32> {
 }
 
 /// What `conngate check` prints in `cgroup`, and whether it finds that connections can be held.
-fn check(pod: &Pod, cgroup: &Cgroup) -> Result<(bool, String)> {
-    let mut check = pod.command(gated::binary()?);
+fn check(cgroup: &Cgroup) -> Result<(bool, String)> {
+    let node = Node::new()?;
+    let mut check = agent::check(&node)?;
     cgroup.join(&mut check)?;
-    let check = check.arg("check").output()?;
+    let check = check.output()?;
     Ok((check.status.success(), String::from_utf8_lossy(&check.stdout).into_owned()))
 }
 
@@ -94,7 +95,7 @@ fn connect_hook_held_by_another_connections_are_held_without_attribution() -> Re
     initializing(|pod, control_plane, _| {
         let cgroup = Cgroup::new()?;
         occupy(&cgroup, INET4_CONNECT, FLAGLESS)?;
-        let (can_hold, said) = check(pod, &cgroup)?;
+        let (can_hold, said) = check(&cgroup)?;
         assert!(can_hold, "a warning is no failure: {said}");
         let warns = |line: &&str| line.starts_with("warn") && line.contains("cgroup/connect4");
         let warning = said.lines().find(warns).with_context(|| said.clone())?;
@@ -141,7 +142,7 @@ fn every_hook_but_egress_held_by_others_egress_alone_holds_and_releases() -> Res
         {
             occupy(&cgroup, hook, flags)?;
         }
-        let (can_hold, said) = check(pod, &cgroup)?;
+        let (can_hold, said) = check(&cgroup)?;
         assert!(can_hold, "warnings are no failure: {said}");
         let warnings = said.lines().filter(|line| line.starts_with("warn  neighbours")).count();
         assert_eq!(warnings, 4, "{said}");
@@ -185,7 +186,7 @@ fn egress_held_by_another_nothing_is_started_and_it_says_who() -> Result<()> {
         for flags in [FLAGLESS, ALLOW_OVERRIDE] {
             let cgroup = Cgroup::new()?;
             occupy(&cgroup, EGRESS, flags)?;
-            let (can_hold, said) = check(pod, &cgroup)?;
+            let (can_hold, said) = check(&cgroup)?;
             let fails = |line: &&str| line.starts_with("fail") && line.contains("cgroup_skb/egress");
             assert!(!can_hold && said.lines().any(|line| fails(&line)), "{said}");
             let path = cgroup.path().display().to_string();

@@ -54,9 +54,7 @@ fn connect_with_its_own_syn_count_expires_after_as_many_timeouts_as_on_a_dead_li
             tcp_ext(&counters, "TCPTimeouts").context("the kernel counts timeouts")
         };
         // Not captured, and nobody is there.
-        let mut far = pod.command("iptables");
-        far.args(["-A", "OUTPUT", "-d", "203.0.113.98", "-j", "DROP"]);
-        anyhow::ensure!(far.status()?.success(), "no rule that drops");
+        pod.iptables("-A OUTPUT -d 203.0.113.98 -j DROP")?;
         let before = timeouts()?;
         assert_eq!(client::connect(pod, "203.0.113.98:80", &["--syncnt", "1"])?.outcome, "ETIMEDOUT");
         let on_a_dead_line = timeouts()? - before;
@@ -138,9 +136,7 @@ fn connect_released_but_unanswered_has_the_ordinary_budget_from_there() -> Resul
         let mut gated = Gated::start(pod, &["--timeout", "2s"], CAPTURED_V4, &[])?;
         gated.wait_for("held", 1)?;
         // From now on SYNs get through NAT and the gate, and then vanish.
-        let mut rule = pod.command("iptables");
-        rule.args(["-t", "filter", "-A", "INPUT", "-p", "tcp", "--dport", "15001", "--syn", "-j", "DROP"]);
-        anyhow::ensure!(rule.status()?.success(), "no rule that drops SYNs");
+        pod.iptables("-t filter -A INPUT -p tcp --dport 15001 --syn -j DROP")?;
         let connection: Connection = gated.client().report()?;
         assert_eq!(connection.outcome, "ETIMEDOUT", "with the raised budget it would wait for an hour");
         finish(&mut gated)?;

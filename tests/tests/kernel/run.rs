@@ -123,17 +123,3 @@ fn release_says_how_many_how_long_and_until_what() -> Result<()> {
         Ok(())
     })
 }
-
-#[test]
-fn check_finds_this_machine_fit_and_prints_json() -> Result<()> {
-    conngate_tests::lab::run(|| {
-        let found = output(&["check"])?;
-        let lines = text(&found.stdout);
-        assert_eq!(found.status.code(), Some(0), "{lines}");
-        assert!(lines.lines().all(|line| line.starts_with("ok ") || line.starts_with("warn ")), "{lines}");
-        let json: serde_json::Value = serde_json::from_slice(&output(&["check", "-o", "json"])?.stdout)?;
-        let findings = json["findings"].as_array().context("findings")?;
-        assert_eq!((findings.len(), &json["version"]), (lines.lines().count(), &1.into()));
-        Ok(())
-    })
-}

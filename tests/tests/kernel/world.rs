@@ -81,7 +81,7 @@ pub(crate) fn finish(gated: &mut Gated) -> Result<i32> {
 }
 
 /// A world in which Envoy waits for its control plane; `test` gets the pod, the control plane and Envoy.
-pub(crate) fn initializing(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn initializing(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()> + Send) -> Result<()> {
     with_envoy(Answer::Held, |pod, control_plane, envoy| {
         envoy.wait_initializing()?;
         test(pod, control_plane, envoy)
@@ -89,14 +89,17 @@ pub(crate) fn initializing(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>
 }
 
 /// A world in which Envoy is ready.
-pub(crate) fn ready(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn ready(test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()> + Send) -> Result<()> {
     with_envoy(Answer::After(Duration::ZERO), |pod, control_plane, envoy| {
         envoy.wait_ready()?;
         test(pod, control_plane, envoy)
     })
 }
 
-fn with_envoy(answer: Answer, test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()>) -> Result<()> {
+fn with_envoy(
+    answer: Answer,
+    test: impl FnOnce(&Pod, &ControlPlane, &mut Envoy<'_>) -> Result<()> + Send,
+) -> Result<()> {
     conngate_tests::lab::run(|| {
         let upstream = Upstream::start()?;
         let (pod, control_plane) = pod(&upstream, answer)?;

@@ -10,7 +10,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result, ensure};
 use conngate_tests::{
     kernel_version,
-    lab::{Cgroup, Gated, Pod, gated},
+    lab::{Cgroup, Gated, Node, agent},
     report::Connection,
 };
 
@@ -25,11 +25,11 @@ fn guest() -> Result<()> {
 }
 
 /// The line of `conngate check` about something that is not to be had; its status is 0 unless nothing can be held.
-fn check(pod: &Pod, what: &str) -> Result<(bool, Option<String>)> {
-    let cgroup = Cgroup::new()?;
-    let mut check = pod.command(gated::binary()?);
+fn check(what: &str) -> Result<(bool, Option<String>)> {
+    let (node, cgroup) = (Node::new()?, Cgroup::new()?);
+    let mut check = agent::check(&node)?;
     cgroup.join(&mut check)?;
-    let output = check.arg("check").output()?;
+    let output = check.output()?;
     let said = String::from_utf8(output.stdout)?;
     let begin = format!("lacks       {what}, ");
     Ok((output.status.success(), said.lines().find(|line| line.contains(&begin)).map(ToOwned::to_owned)))
@@ -74,12 +74,10 @@ fn lockdown_in_mode_confidentiality_connections_are_held_and_budgets_left_alone(
     fs::write(LOCKDOWN, "confidentiality").context("no lockdown")?;
     assert!(fs::read_to_string(LOCKDOWN)?.contains("[confidentiality]"));
     assert_holds()?;
-    initializing(|pod, _, _| {
-        let (can_hold, said) = check(pod, "syn budget")?;
-        let said = said.context("check is silent")?;
-        assert!(can_hold && said.contains("lockdown") && said.contains("TCP_SYNCNT is left alone"), "{said}");
-        Ok(())
-    })
+    let (can_hold, said) = check("syn budget")?;
+    let said = said.context("check is silent")?;
+    assert!(can_hold && said.contains("lockdown") && said.contains("TCP_SYNCNT is left alone"), "{said}");
+    Ok(())
 }
 
 #[test]
@@ -90,10 +88,10 @@ fn net_prio_in_use_hides_sockets_before_5_15_and_check_says_so() -> Result<()> {
         Command::new("mount").args(["-t", "cgroup", "-o", "net_prio", "net_prio"]).arg(root.path()).status()?;
     ensure!(mounted.success(), "no net_prio hierarchy");
     let said = initializing(|pod, _, _| {
-        let (can_hold, said) = check(pod, "cgroups of sockets")?;
+        let (can_hold, said) = check("cgroups of sockets")?;
         assert!(can_hold && said.is_none(), "it is mounted, and nobody has set anything: {said:?}");
         fs::write(root.path().join("net_prio.ifpriomap"), "lo 1")?;
-        let (can_hold, said) = check(pod, "cgroups of sockets")?;
+        let (can_hold, said) = check("cgroups of sockets")?;
         if kernel_version()? < (5, 15) {
             let said = said.context("check is silent")?;
             assert!(!can_hold && said.starts_with("fail") && said.contains("net_prio.ifpriomap"), "{said}");

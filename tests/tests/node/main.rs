@@ -106,7 +106,7 @@ fn main() -> ExitCode {
         failed = libtest_mimic::run(&arguments, trials).has_failed();
         shared::end()
     };
-    let outcome = if shared::is_attached() { lab::alone().and_then(|_alone| run()) } else { lab::run(run) };
+    let outcome = if shared::is_attached() { lab::alone().and_then(|_alone| run()) } else { lab::run_openly(run) };
     if let Err(error) = &outcome {
         eprintln!("error: {error:#}");
     }

@@ -29,6 +29,9 @@ pub struct Options {
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true,
         default_value = crate::serve::socket::DEFAULT)]
     pub socket: PathBuf,
+    /// The kubelet's kubepods cgroup or a directory above it; found when absent.
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
     /// Where an agent pins.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub bpffs: PathBuf,
@@ -78,7 +81,7 @@ pub fn check(options: &Options) -> anyhow::Result<Exit> {
     let findings = match &options.agents {
         Some(agents) => client.block_on(async { Ok(agents::findings(agents).await) })?,
         None => {
-            let (kubepods, found) = node::kubepods();
+            let (kubepods, found) = node::kubepods(options.cgroup_root.as_deref());
             let mut findings = machine::findings(&options.common.programs, kubepods.as_ref());
             findings.extend([found, node::pins(&options.bpffs, kubepods.is_some())]);
             findings.push(client.block_on(async { Ok(node::agent(&client).await) })?);

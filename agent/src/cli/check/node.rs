@@ -9,16 +9,19 @@ use hyper::Method;
 use super::{Finding, Level};
 use crate::{app::error_chain, cgroup::kubepods::Kubepods, cli::client::Client, kernel::pins, view::status::Status};
 
-/// The root of the node's pods.
-pub(super) fn kubepods() -> (Option<Kubepods>, Finding) {
+/// The root of the node's pods, in the directory that was `chosen` or anywhere.
+pub(super) fn kubepods(chosen: Option<&Path>) -> (Option<Kubepods>, Finding) {
     let finding = |level, found, means| Finding::new(level, "kubepods", found, means);
-    match Kubepods::find(None) {
+    match Kubepods::find(chosen) {
         Ok(Some(kubepods)) => {
             let path = kubepods.path.display().to_string();
             (Some(kubepods), finding(Level::Ok, path, "pods are gated there"))
         }
         Ok(None) => {
             (None, finding(Level::Ok, "none".to_owned(), "no kubelet runs here: `conngate run` gates a command"))
+        }
+        Err(error) if chosen.is_some() => {
+            (None, finding(Level::Fail, error_chain(&error), "an agent with this --cgroup-root waits for it"))
         }
         Err(error) => (None, finding(Level::Warn, error_chain(&error), "an agent needs --cgroup-root")),
     }

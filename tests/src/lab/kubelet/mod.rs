@@ -7,7 +7,10 @@ mod bpffs;
 mod container;
 mod pod;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -85,6 +88,12 @@ impl Node {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("run/conngate.sock")
+    }
+
+    /// The home directory of who runs the agent.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Tells of a pod, or of something new about it.
