@@ -49,7 +49,9 @@ fn root_behind_a_host_path_is_found_and_its_level_asked_from_the_kernel() {
     let script = r#"
         echo 0 > "$1/cgroup.procs"
         exec unshare --mount --propagation private sh -ec '
-            all=$(awk "/ - cgroup2 /{print \$5}" /proc/self/mountinfo)
+            all=$(while read -r _ _ _ _ point rest; do
+                case $rest in (*" - cgroup2 "*) echo "$point" ;; esac
+            done </proc/self/mountinfo)
             mount --bind "$2" "$3"
             umount -l $all
             exec unshare --cgroup sh -ec "mount -t cgroup2 none \"\$4\"; exec \$RUN" sh "$@"
@@ -80,7 +82,9 @@ fn root_that_is_not_there_yet_is_waited_for() {
     let script = r#"
         echo 0 > "$1/cgroup.procs"
         exec unshare --mount --cgroup --propagation private sh -ec '
-            umount -l $(awk "/ - cgroup2 /{print \$5}" /proc/self/mountinfo)
+            while read -r _ _ _ _ point rest; do
+                case $rest in (*" - cgroup2 "*) echo "$point" ;; esac
+            done </proc/self/mountinfo | xargs umount -l
             mount -t cgroup2 none "$2"
             exec $RUN
         ' sh "$@"
