@@ -267,11 +267,10 @@ impl Agent {
     }
 
     fn sweep(&mut self, kubepods: &Kubepods) {
-        let now = clock::now();
-        self.waiting.expire(now, GRACE);
         if self.started.elapsed() > PATIENCE {
             self.adopt();
         }
+        self.waiting.expire(clock::now(), GRACE);
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {

@@ -47,6 +47,10 @@ impl Agent {
                 tracing::warn!(gate = gate.0, "no source tells of an inherited gate's pod: it opens for a listener");
                 self.inherited.remove(&gate);
                 self.app.enrol(gate, spec, home);
+                // They wait for news of the pod, and the kernel tells of each but once.
+                for record in self.waiting.pod_is_known(gate) {
+                    self.app.admit(record);
+                }
             }
         }
     }

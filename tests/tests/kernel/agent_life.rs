@@ -73,6 +73,28 @@ fn agent_that_takes_over_a_busy_node_takes_no_connection_for_another_pods_or_con
 }
 
 #[test]
+fn agent_that_takes_over_and_hears_nothing_of_a_pod_keeps_what_is_held_and_opens_for_a_listener() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &["--count", "10"])?;
+        agent.wait_for("connection held", 10)?;
+        agent.stop()?;
+        world.pod.forget()?;
+        let agent = Agent::start(world.node, &[])?;
+        agent.wait_for("no source tells of an inherited gate's pod: it opens for a listener", 1)?;
+        agent.wait_for("connection held", 10)?;
+        world.control_plane.release();
+        let summary: Summary = client.report()?;
+        assert_eq!((summary.connected(), summary.greeted), (10, 10), "{summary:?}");
+        let opened = agent.wait_for("gate opened", 1)?.remove(0);
+        assert_eq!((&opened["reason"], &opened["held"]), (&"listening".into(), &10.into()));
+        Ok(())
+    })
+}
+
+#[test]
 fn agent_killed_and_absent_the_kernels_own_retry_completes_the_connection() -> Result<()> {
     initializing(Qos::Burstable, |world| {
         world.pod.tell()?;

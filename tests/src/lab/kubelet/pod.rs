@@ -112,10 +112,15 @@ impl<'node> KubePod<'node> {
         self.node.tell(&self.uid, &self.manifest)
     }
 
+    /// Tells of the pod no longer, which goes on.
+    pub fn forget(&self) -> Result<()> {
+        self.node.forget(&self.uid)
+    }
+
     /// Ends the pod: kills all that runs in it, removes its cgroups, and tells of it no longer.
     pub fn delete(&self) -> Result<()> {
         self.cgroup.remove()?;
-        self.node.forget(&self.uid)
+        self.forget()
     }
 
     /// One start of the container `name`.
