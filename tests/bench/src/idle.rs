@@ -10,7 +10,11 @@ pub(super) mod load;
 mod programs;
 mod tables;
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -21,13 +25,16 @@ use serde::Serialize;
 use self::{
     empty::{Empty, test_run},
     load::{Load, Worker},
-    programs::Attached,
+    programs::{Attached, Counting},
 };
 use crate::{machine::Machine, report};
 use conngate_tests::step::step;
 
 /// What the kernel does after an attach or a detach is done by then.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// How long each load runs while the kernel counts.
+const COUNTED: Duration = Duration::from_secs(2);
 
 /// Between two words of progress.
 const PROGRESS: usize = 10;
@@ -54,13 +61,15 @@ struct Block {
     control: f64,
 }
 
-/// What one program took per call, from the kernel's statistics.
+/// What one program takes per call, from the kernel's statistics.
 #[derive(Clone, Debug, Serialize)]
 struct Cost {
     load: Load,
     program: String,
     calls_per_operation: f64,
-    nanoseconds_per_call: f64,
+    /// Nanoseconds per call of an empty program, and of conngate's.
+    empty: f64,
+    conngate: f64,
 }
 
 #[derive(Serialize)]
@@ -97,7 +106,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Ok(())
     })?;
     let (blocks, costs, test_runs) = measured.context("the laboratory was not opened")?;
-    println!("\n{}\n\n{}\n\n{}", tables::rates(&blocks), tables::costs(&costs), tables::test_runs(&test_runs));
+    println!("\n{}\n\n{}\n\n{}", tables::rates(&blocks), tables::costs(&costs, &blocks), tables::test_runs(&test_runs));
     report::write("idle", &Figures { machine, blocks, costs, test_runs })
 }
 
@@ -151,27 +160,40 @@ fn round(worker: &mut Worker) -> Result<BTreeMap<Load, f64>> {
     Load::ALL.into_iter().map(|load| Ok((load, worker.run(load)?.rate()))).collect()
 }
 
+/// Empty programs pay for the kernel's clock too: the difference is what conngate's add.
 fn costs(worker: &mut Worker, cgroup: &Cgroup) -> Result<Vec<Cost>> {
-    step("the kernel's own statistics of each program", || {
-        let attached = Attached::to(cgroup)?;
+    step("the kernel's own statistics of each program, and of empty ones", || {
         let _counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).context("no statistics of eBPF programs")?;
-        let mut costs = Vec::new();
-        for load in Load::ALL {
-            let before = attached.statistics()?;
-            let done = worker.run(load)?;
-            for (program, after) in attached.statistics()? {
-                let earlier = before.get(&program).copied().unwrap_or_default();
-                let (calls, nanoseconds) = (after.calls - earlier.calls, after.nanoseconds - earlier.nanoseconds);
-                costs.push(Cost {
-                    load,
-                    program,
-                    calls_per_operation: ratio(calls, done.operations),
-                    nanoseconds_per_call: ratio(nanoseconds, calls),
-                });
-            }
-        }
-        Ok(costs)
+        let empty = Counting::start();
+        let links = Empty::attach(cgroup)?;
+        let empty = with(links, || counted(worker, &empty))?;
+        let conngate = Counting::start();
+        let attached = Attached::to(cgroup)?;
+        let conngate = with(attached, || counted(worker, &conngate))?;
+        let cost = |((load, program), (calls_per_operation, conngate)): ((Load, String), (f64, f64))| {
+            let (_, empty) = empty.get(&(load, program.clone())).copied().unwrap_or_default();
+            Cost { load, program, calls_per_operation, empty, conngate }
+        };
+        Ok(conngate.into_iter().map(cost).collect())
     })
+}
+
+/// Calls per operation and nanoseconds per call of every program, under every load.
+fn counted(worker: &mut Worker, counting: &Counting) -> Result<BTreeMap<(Load, String), (f64, f64)>> {
+    let mut counted = BTreeMap::new();
+    for load in Load::ALL {
+        let before = counting.statistics()?;
+        let (mut operations, started) = (0, Instant::now());
+        while started.elapsed() < COUNTED {
+            operations += worker.run(load)?.operations;
+        }
+        for (program, after) in counting.statistics()? {
+            let earlier = before.get(&program).copied().unwrap_or_default();
+            let (calls, nanoseconds) = (after.calls - earlier.calls, after.nanoseconds - earlier.nanoseconds);
+            counted.insert((load, program), (ratio(calls, operations), ratio(nanoseconds, calls)));
+        }
+    }
+    Ok(counted)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a short run")]

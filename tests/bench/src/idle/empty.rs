@@ -34,6 +34,10 @@ impl Empty {
         attr.__bindgen_anon_3.insns = GO_ON.as_ptr() as u64;
         attr.__bindgen_anon_3.insn_cnt = 2;
         attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
+        // The same name as conngate's own, by which the kernel's statistics are told apart.
+        let mut name = [0; 16];
+        name.iter_mut().zip(program.word().bytes()).for_each(|(to, from)| *to = from.cast_signed());
+        attr.__bindgen_anon_3.prog_name = name;
         let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).context("the kernel refuses an empty program")?;
         // SAFETY: a new descriptor, which nobody else owns.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))

@@ -52,14 +52,26 @@ impl Attached {
         let egress = programs.find(|program| program.name_as_str() == Some(Program::Egress.word()));
         Ok(egress.context("egress is not loaded")?.fd()?)
     }
+}
 
-    /// By the programs' names; those that are not attached count nothing.
+/// What the kernel counts of the programs that are loaded while this lives, by their names.
+pub(super) struct Counting {
+    others: BTreeSet<u32>,
+}
+
+impl Counting {
+    /// From before they are loaded.
+    pub(super) fn start() -> Self {
+        Self { others: ids() }
+    }
+
+    /// Since they were loaded.
     pub(super) fn statistics(&self) -> Result<BTreeMap<String, Statistics>> {
         let mut statistics = BTreeMap::new();
         for program in loaded_programs() {
             let program = program?;
             let name = program.name_as_str().unwrap_or_default().to_owned();
-            if self.ids.contains(&program.id()) && Program::ALL.iter().any(|known| known.word() == name) {
+            if !self.others.contains(&program.id()) && PROGRAMS.iter().any(|known| known.word() == name) {
                 let nanoseconds = u64::try_from(program.run_time().as_nanos()).unwrap_or(u64::MAX);
                 statistics.insert(name, Statistics { calls: program.run_count(), nanoseconds });
             }

@@ -53,15 +53,28 @@ pub(super) fn test_runs(runs: &[TestRun]) -> String {
     table(["ns per run, established connection (BPF_PROG_TEST_RUN)", "median", "quartiles"], rows).to_string()
 }
 
-pub(super) fn costs(costs: &[Cost]) -> String {
+pub(super) fn costs(costs: &[Cost], blocks: &[Block]) -> String {
     let rows = costs.iter().filter(|cost| cost.calls_per_operation > 0.001).map(|cost| {
         [
             format!("{}: {}", cost.load.name(), cost.program),
             format!("{:.2}", cost.calls_per_operation),
-            format!("{:.0}", cost.nanoseconds_per_call),
-            format!("{:.0}", cost.calls_per_operation * cost.nanoseconds_per_call),
+            format!("{:.0}", cost.empty),
+            format!("{:.0}", cost.conngate),
+            format!("{:+.0}", added(cost)),
         ]
     });
-    let header = ["the kernel's statistics, its own clock included", "calls/operation", "ns/call", "ns/operation"];
-    table(header, rows).to_string()
+    let sums = Load::ALL.into_iter().filter_map(|load| {
+        let sum: f64 = costs.iter().filter(|cost| cost.load == load).map(added).sum();
+        let empty = Sample::of(blocks.iter().filter(|block| block.load == load).map(|block| 1e9 / block.empty))?;
+        let empty = empty.percentile(50);
+        let ratio = format!("{:.4} of empty programs", empty / (empty + sum));
+        Some([load.name().to_owned(), ratio, String::new(), String::new(), format!("{sum:+.0}")])
+    });
+    let header = ["the kernel's statistics", "calls/operation", "ns/call, empty", "ns/call", "ns added/operation"];
+    table(header, rows.chain(sums)).to_string()
+}
+
+/// Nanoseconds that conngate's program adds to an operation.
+fn added(cost: &Cost) -> f64 {
+    cost.calls_per_operation * (cost.conngate - cost.empty)
 }
