@@ -249,9 +249,8 @@ impl App {
             return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
         }
         let is_gated = enrolled.spec.is_some();
-        if let Some(netns) = self.lot.park(record, enrolled.netns(&self.worker)) {
-            enrolled.netns = Some(netns);
-        }
+        let netns = enrolled.netns();
+        self.lot.park(record, netns);
         self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
         if is_gated {
             self.notices.push_back(Notice::Held(Box::new(record)));
@@ -259,13 +258,13 @@ impl App {
     }
 
     /// Lets a connection go that is not to be held: an exempt container's.
-    pub fn pass(&mut self, record: ParkedRecord, home: &Home) {
+    pub fn pass(&mut self, record: ParkedRecord) {
         self.classified(&record);
         let socket = record.header.socket;
-        if self.lot.park(record, home.netns(&self.worker)).is_some() {
-            self.lot.replay(&[socket], clock::now());
-            self.lot.unpark(socket);
-        }
+        let netns = self.enrolled.by_gate(record.header.gate).and_then(Enrolled::netns);
+        self.lot.park(record, netns);
+        self.lot.replay(&[socket], clock::now());
+        self.lot.unpark(socket);
     }
 
     fn classified(&self, record: &ParkedRecord) {

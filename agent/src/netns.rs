@@ -22,7 +22,7 @@ use nix::{
     errno::Errno,
     libc,
     sched::{CloneFlags, setns},
-    sys::socket::getsockopt,
+    sys::{socket::getsockopt, stat::fstat},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
@@ -77,15 +77,29 @@ impl Netns {
         Self::open(worker, format!("/proc/{pid}/ns/net").as_ref())
     }
 
-    /// The namespace of the first of `pids` that is not in the node's own, as a container's first process is before it has
-    /// joined its pod; `None` while there is no such process.
+    /// The namespace `known`, if one of `pids` is in it; else that of the first that is not in the node's own, as a container's
+    /// first process is before it has joined its pod; `None` while there is no such process.
     #[must_use]
-    pub fn of_pod(worker: &NetnsWorker, pids: impl IntoIterator<Item = i32>) -> Option<Self> {
-        let inode = |pid: u32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|metadata| metadata.ino());
-        let node = inode(1).ok();
-        let mut pids = pids.into_iter().filter_map(|pid| u32::try_from(pid).ok());
-        let pid = pids.find(|pid| inode(*pid).is_ok_and(|inode| Some(inode) != node))?;
-        Self::of_process(worker, pid).ok()
+    pub fn of_pod(worker: &NetnsWorker, known: Option<&Self>, pids: &[i32]) -> Option<Self> {
+        let inode = |pid: i32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|metadata| metadata.ino()).ok();
+        let node = inode(1);
+        let inodes: Vec<_> = pids.iter().filter_map(|pid| Some((*pid, inode(*pid)?))).collect();
+        let known = known.filter(|known| {
+            let own = fstat(&known.fd).map(|stat| stat.st_ino).ok();
+            inodes.iter().any(|(_, inode)| Some(*inode) == own)
+        });
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let (pid, _) = inodes.into_iter().find(|(_, inode)| Some(*inode) != node)?;
+        Self::of_process(worker, u32::try_from(pid).ok()?).ok()
+    }
+
+    /// Whether it is the same one as `other`; while both are open neither's inode becomes another's.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let inode = |netns: &Self| fstat(&netns.fd).map(|stat| (stat.st_dev, stat.st_ino));
+        inode(self).is_ok_and(|own| inode(other) == Ok(own))
     }
 
     /// The kernel's name for it; 0 where the kernel has none (before 5.14).
@@ -96,6 +110,11 @@ impl Netns {
 
     fn open(worker: &NetnsWorker, path: &Path) -> Result<Self, NetnsError> {
         let file = File::open(path).map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
+        Self::of_file(worker, file)
+    }
+
+    /// The namespace that `file` (`/proc/PID/ns/net`, opened) leads to.
+    pub fn of_file(worker: &NetnsWorker, file: File) -> Result<Self, NetnsError> {
         let mut netns = Self { fd: Arc::new(file.into()), cookie: NetnsCookie(0) };
         let socket = worker.socket(&netns, Domain::UNIX, Type::DGRAM, None)?;
         netns.cookie = NetnsCookie(getsockopt(&socket, NetnsCookieOption).unwrap_or(0));

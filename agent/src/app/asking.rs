@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{App, Notice, enrolled::Enrolled, error_chain};
 use crate::{
     gate::{Answer, Event, Want},
-    kernel::clock,
+    kernel::{clock, replay::syn},
     netns::Netns,
     ready::{
         listener,
@@ -31,7 +31,7 @@ impl App {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         let url = enrolled.spec.as_ref().and_then(|spec| spec.ready_url.clone());
         let asked = match (want, url) {
-            (Want::Ready, Some(url)) => match enrolled.netns(&self.worker) {
+            (Want::Ready, Some(url)) => match enrolled.netns() {
                 Some(netns) => return self.ask_later(gate, netns, url),
                 None => Asked { gate, answer: Answer::Unanswered, found: Some("no process yet".to_owned()) },
             },
@@ -56,19 +56,36 @@ impl App {
         });
     }
 
-    /// Looks for listeners on the capture ports.
+    /// Looks for listeners where connections wait; where none does, on the proxy's first port.
     fn look(&mut self, gate: CgroupId) -> Answer {
+        let waited_for = self.waiting(gate).into_iter().filter_map(|record| syn::captured_at(record).ok()).collect();
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return Answer::Unanswered };
-        let (Some(netns), Some(spec)) = (enrolled.netns(&self.worker), &enrolled.spec) else {
+        let (Some(netns), Some(spec)) = (enrolled.netns(), &enrolled.spec) else {
             return Answer::Unanswered;
         };
-        match self.lot.diag(&netns).and_then(|diag| listener::listening(&diag, &spec.capture_ports)) {
+        let [port, ..] = spec.capture_ports.0;
+        match self.lot.diag(&netns).and_then(|diag| listener::listening_everywhere(&diag, &waited_for, port)) {
             Ok(true) => Answer::Listening,
             Ok(false) => Answer::NotReady,
             Err(error) => {
                 tracing::debug!(gate = gate.0, error = error_chain(&error), "cannot look for listeners");
                 Answer::Unanswered
             }
+        }
+    }
+
+    /// The workload's namespace was looked for: found, or not yet.
+    pub fn found_netns(&mut self, gate: CgroupId, netns: Option<Netns>) {
+        if self.enrolled.by_gate(gate).is_some_and(|enrolled| enrolled.found_netns(netns)) {
+            // Whoever asked before had nobody to ask.
+            self.tell(Event::Listening { gate });
+        }
+    }
+
+    /// One of the workload's containers is in this namespace: its own, unless another is known.
+    pub fn saw_netns(&mut self, gate: CgroupId, netns: Option<Netns>) {
+        if netns.is_some() && self.enrolled.by_gate(gate).is_some_and(|enrolled| !enrolled.knows_netns()) {
+            self.found_netns(gate, netns);
         }
     }
 
@@ -81,7 +98,8 @@ impl App {
     }
 
     pub(super) fn listening(&mut self, record: ListeningRecord) {
-        for gate in self.enrolled.in_netns(record.netns) {
+        let Ok(port) = u16::try_from(record.port) else { return };
+        for gate in self.enrolled.captured(record.netns, port) {
             if record.listens != 0 {
                 self.table.handle(clock::now(), Event::Listening { gate });
                 if self.closed.contains(&gate) {

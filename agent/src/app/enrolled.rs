@@ -10,19 +10,15 @@ use conngate_common::{
     reason::Reason,
 };
 
-use crate::{
-    cgroup::pods::PodCgroup,
-    netns::{Netns, NetnsWorker},
-    spec::GateSpec,
-};
+use crate::{cgroup::pods::PodCgroup, looks::Looks, netns::Netns, spec::GateSpec};
 
 /// Where a workload's network namespace is found.
 #[derive(Clone, Debug)]
 pub enum Home {
     /// It is this one.
     Netns(Netns),
-    /// It is that of the processes in this pod, once there are some.
-    Pod(PodCgroup),
+    /// It is that of the processes in this pod, once there are some: to be looked for.
+    Pod(PodCgroup, Looks),
 }
 
 /// One gate.
@@ -30,8 +26,10 @@ pub struct Enrolled {
     /// What the workload asks for; `None`: nothing.
     pub spec: Option<GateSpec>,
     pub(super) home: Home,
-    /// The workload's namespace, as the last held connection showed it.
-    pub(super) netns: Option<Netns>,
+    /// The workload's namespace, once it is known.
+    netns: Option<Netns>,
+    /// It is being looked for.
+    looking: bool,
     /// What the proxy was found to be, in words, and when.
     pub found: Option<(MonoTime, String)>,
     /// What was written to the kernel last.
@@ -58,12 +56,32 @@ impl Enrolled {
         }
     }
 
-    /// The workload's namespace; `None`: it has none yet.
-    pub(super) fn netns(&mut self, worker: &NetnsWorker) -> Option<Netns> {
-        if self.netns.is_none() {
-            self.netns = self.home.netns(worker);
+    /// The workload's namespace; `None`: it is not known yet, and is looked for.
+    pub(super) fn netns(&mut self) -> Option<Netns> {
+        match &self.home {
+            Home::Netns(netns) => Some(netns.clone()),
+            Home::Pod(..) if self.netns.is_some() => self.netns.clone(),
+            Home::Pod(pod, looks) => {
+                self.looking = self.looking || looks.netns(pod, self.netns.clone());
+                None
+            }
         }
-        self.netns.clone()
+    }
+
+    /// Whether the workload's namespace is known.
+    pub(super) const fn knows_netns(&self) -> bool {
+        self.netns.is_some()
+    }
+
+    /// The workload's namespace was looked for; says whether it is another than was known.
+    pub(super) fn found_netns(&mut self, netns: Option<Netns>) -> bool {
+        self.looking = false;
+        let Some(netns) = netns else { return false };
+        let is_new = self.netns.as_ref().is_none_or(|known| !known.is(&netns));
+        if is_new {
+            self.netns = Some(netns);
+        }
+        is_new
     }
 }
 
@@ -72,15 +90,7 @@ impl Home {
     pub(super) fn pod(&self) -> Option<&Path> {
         match self {
             Self::Netns(_) => None,
-            Self::Pod(pod) => Some(&pod.path),
-        }
-    }
-
-    /// The namespace, if it can be found now.
-    pub(super) fn netns(&self, worker: &NetnsWorker) -> Option<Netns> {
-        match self {
-            Self::Netns(netns) => Some(netns.clone()),
-            Self::Pod(pod) => Netns::of_pod(worker, pod.netns_processes().unwrap_or_default()),
+            Self::Pod(pod, _) => Some(&pod.path),
         }
     }
 }
@@ -91,7 +101,7 @@ pub(super) struct Enrolments(HashMap<CgroupId, Enrolled>);
 
 impl Enrolments {
     pub(super) fn insert(&mut self, gate: CgroupId, spec: Option<GateSpec>, home: Home) {
-        let fresh = Enrolled { spec, home, netns: None, found: None, state: None, opened: None };
+        let fresh = Enrolled { spec, home, netns: None, looking: false, found: None, state: None, opened: None };
         let enrolled = match self.0.remove(&gate) {
             Some(before) => Enrolled { spec: fresh.spec, home: fresh.home, ..before },
             None => fresh,
@@ -111,14 +121,14 @@ impl Enrolments {
         self.0.get_mut(&gate)
     }
 
-    /// The gates whose workload lives in `netns`; those as well of which it is not known, and all of them where the kernel
-    /// cannot tell (0).
-    pub(super) fn in_netns(&self, netns: NetnsCookie) -> Vec<CgroupId> {
+    /// The gates whose connections are captured at `port` in `netns`; in any namespace where the kernel cannot tell (0). One
+    /// whose namespace is not known yet asks by itself once it is.
+    pub(super) fn captured(&mut self, netns: NetnsCookie, port: u16) -> Vec<CgroupId> {
         let unknown = NetnsCookie(0);
-        let matches = |enrolled: &Enrolled| {
-            let own = enrolled.netns.as_ref().map_or(unknown, Netns::cookie);
-            enrolled.spec.is_some() && (own == netns || own == unknown || netns == unknown)
+        let matches = |enrolled: &mut Enrolled| {
+            let captures = enrolled.spec.as_ref().is_some_and(|spec| spec.capture_ports.contains(port));
+            captures && (netns == unknown || enrolled.netns().is_some_and(|own| own.cookie() == netns))
         };
-        self.0.iter().filter(|(_, enrolled)| matches(enrolled)).map(|(gate, _)| *gate).collect()
+        self.0.iter_mut().filter_map(|(gate, enrolled)| matches(enrolled).then_some(*gate)).collect()
     }
 }

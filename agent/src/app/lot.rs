@@ -58,11 +58,10 @@ impl Lot {
         Self { worker, parked: HashMap::new(), places: HashMap::new(), recorded }
     }
 
-    /// Keeps the SYN; answers its namespace, which is `home` where the connecting process does not show another. Without
-    /// any, nothing is kept: the kernel's own retry remains.
-    pub(super) fn park(&mut self, record: ParkedRecord, home: Option<Netns>) -> Option<Netns> {
-        let place = self.place(&record, home)?;
-        let netns = place.netns.clone();
+    /// Keeps the SYN, to be sent in its namespace, which is `home` where the connecting process does not show another.
+    /// Without any, nothing is kept: the kernel's own retry remains.
+    pub(super) fn park(&mut self, record: ParkedRecord, home: Option<Netns>) {
+        let Some(place) = self.place(&record, home) else { return };
         match self.parked.get_mut(&record.header.socket).filter(|_| is_datagram(&record)) {
             Some(parked) if parked.more.len() < MORE => parked.more.push(record),
             Some(_) => {}
@@ -71,7 +70,6 @@ impl Lot {
                 self.parked.insert(record.header.socket, parked);
             }
         }
-        Some(netns)
     }
 
     /// Whether no other socket's packet finds room: then the kernel's own retry remains.

@@ -15,17 +15,21 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io,
+    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use nix::libc;
 
 use super::{
     mountinfo,
-    processes::{self, ProcessesError},
+    processes::{self, ProcessesError, View},
 };
 use crate::uid::PodUid;
+
+/// Device and path of what is mounted on `/`.
+type Root = (String, PathBuf);
 
 /// Longest name of a container: a DNS label (RFC 1123, 2.1; `ValidateDNS1123Label`).
 const MAX_NAME: usize = 63;
@@ -88,24 +92,41 @@ pub enum IdentityError {
 /// # Errors
 /// When that is not to be said (yet).
 pub fn identify(path: &Path, pod: PodUid) -> Result<Identity, IdentityError> {
+    look(path, pod).0
+}
+
+/// As [`identify`], and the network namespace of the container's first process; `None` while that has not left the host.
+pub fn look(path: &Path, pod: PodUid) -> (Result<Identity, IdentityError>, Option<File>) {
     let not_yet = || IdentityError::NotYet { path: path.to_owned() };
-    let first = processes::first(path)?.ok_or_else(not_yet)?;
-    let unreadable = |pid| move |source| IdentityError::Unreadable { pid, source };
-    let mounts = match processes::mountinfo(&first) {
-        Err(error) if ended(&error) => return Err(not_yet()),
-        other => other.map_err(unreadable(first.pid()))?,
+    let first = match processes::first(path) {
+        Ok(Some(first)) => first,
+        Ok(None) => return (Err(not_yet()), None),
+        Err(error) => return (Err(error.into()), None),
     };
-    // It may have left while its mounts were read; its directory in /proc cannot have become another process's.
-    if !processes::contains(path, &first) {
-        return Err(not_yet());
+    let view = View::of(&first);
+    let unreadable = |pid| move |source| IdentityError::Unreadable { pid, source };
+    let read = || {
+        let mounts = match view.mountinfo() {
+            Err(error) if ended(&error) => return Err(not_yet()),
+            other => other.map_err(unreadable(first.pid()))?,
+        };
+        // Without it the container can still be told.
+        let netns = view.netns().ok();
+        // It may have left or ended while that was read; its directory in /proc cannot have become another process's.
+        // Before the change of root the runtime is still mounting: what is missing may come.
+        if !processes::contains(path, &first) || root(&mounts) == machines_root().map_err(unreadable(1))? {
+            return Err(not_yet());
+        }
+        Ok((mounts, netns))
+    };
+    match read() {
+        Err(error) => (Err(error), None),
+        Ok((mounts, netns)) => {
+            let name = recognise(&mounts, pod);
+            let name = name.and_then(|name| name.ok_or_else(|| IdentityError::Pause { path: path.to_owned() }));
+            (name.map(|name| Identity { uid: pod, name }), netns)
+        }
     }
-    let host = File::open("/proc/1/mountinfo").and_then(mountinfo::read).map_err(unreadable(1))?;
-    // Before the change of root the runtime is still mounting: what is missing may come.
-    if root(&mounts) == root(&host) {
-        return Err(not_yet());
-    }
-    let name = recognise(&mounts, pod)?.ok_or_else(|| IdentityError::Pause { path: path.to_owned() })?;
-    Ok(Identity { uid: pod, name })
 }
 
 /// The name in the termination logs of `pod` among the mounts of a mountinfo; `None` where there is none.
@@ -136,8 +157,13 @@ pub fn identify_by_status<'a>(
     container: &str,
     statuses: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Option<&'a str> {
-    let is_it = |id: &str| !container.is_empty() && id.split_once("://").is_some_and(|(_, id)| id == container);
-    statuses.into_iter().find_map(|(id, name)| is_it(id).then_some(name))
+    statuses.into_iter().find_map(|(id, name)| is_container(id, container).then_some(name))
+}
+
+/// Whether `id`, as the kubelet writes it (`containerd://<id>`), is the container `container`.
+#[must_use]
+pub fn is_container(id: &str, container: &str) -> bool {
+    !container.is_empty() && id.split_once("://").is_some_and(|(_, id)| id == container)
 }
 
 /// Pod and container of a termination log, from the path of its file. The first `/pods/<uid>/` in it counts: below the
@@ -160,9 +186,25 @@ fn is_dns_label(name: &str) -> bool {
 }
 
 /// What is mounted on `/`: a runtime's init shows the host's until it has changed over to the container's.
-fn root(text: &[u8]) -> Option<(String, PathBuf)> {
+fn root(text: &[u8]) -> Option<Root> {
     let root = mountinfo::mounts(text).filter(|mount| mount.point == Path::new("/")).last()?;
     Some((root.device, root.root))
+}
+
+/// That of the machine, or of the node where that is a container: as long as it is up. Its table has a line for each layer of
+/// each container, megabytes: it is read once, and line by line.
+fn machines_root() -> io::Result<Option<Root>> {
+    static ROOT: OnceLock<Root> = OnceLock::new();
+    if ROOT.get().is_none() {
+        let mut last = None;
+        for line in BufReader::new(File::open("/proc/1/mountinfo")?).split(b'\n') {
+            last = root(&line?).or(last);
+        }
+        if let Some(root) = last {
+            let _ = ROOT.set(root);
+        }
+    }
+    Ok(ROOT.get().cloned())
 }
 
 /// A process without mounts is a zombie (EINVAL in `mounts_open_common`, fs/proc_namespace.c) or gone.

@@ -102,12 +102,6 @@ fn log_of_another_pod_is_not_believed() {
 }
 
 #[test]
-fn root_is_the_mount_on_top() {
-    let text = b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /proc rw - proc proc rw\n3 1 0:9 /b / rw - overlay o rw\n";
-    assert_eq!(root(text), Some(("0:9".to_owned(), "/b".into())));
-}
-
-#[test]
 fn container_is_found_by_its_status() {
     let statuses = [("containerd://aa", "app"), ("", "waiting"), ("cri-o://bb", "proxy")];
     assert_eq!(identify_by_status("aa", statuses), Some("app"));
@@ -131,4 +125,10 @@ proptest! {
         let root = format!("/var/lib/kubelet/pods/{{uid}}/{volumes}{inside}/pods/{{uid}}/containers/proxy/1a2b3c4d");
         prop_assert_eq!(name(&root), None);
     }
+}
+
+#[test]
+fn root_is_the_mount_on_top() {
+    let text = b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /proc rw - proc proc rw\n3 1 0:9 /b / rw - overlay o rw\n";
+    assert_eq!(root(text), Some(("0:9".to_owned(), "/b".into())));
 }

@@ -16,11 +16,12 @@ use procfs::{ProcError, process::Process};
 
 use super::{hierarchy, mountinfo};
 
-/// Cgroups that are looked into, and processes that are listed. The kernel lists those first that joined first.
-const MAX: usize = 1024;
+/// Cgroups that are looked into, processes that are listed, threads that are tried. The kernel lists those first that joined
+/// first.
+const MAX: usize = 64;
 
 /// Bytes of one cgroup.procs that are read: more than [`MAX`] numbers.
-const MAX_BYTES: u64 = 16 << 10;
+const MAX_BYTES: u64 = 1 << 10;
 
 /// The processes of a cgroup and those below cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum ProcessesError {
     },
 }
 
-/// The processes in `cgroup` and below, at most 1024.
+/// The processes in `cgroup` and below, at most 64.
 ///
 /// # Errors
 /// When it cannot be read, or all its processes are in a pid namespace that we do not see.
@@ -95,20 +96,56 @@ pub fn contains(cgroup: &Path, process: &Process) -> bool {
     all(cgroup).is_ok_and(|pids| pids.contains(&process.pid())) && process.stat().is_ok()
 }
 
-/// The mountinfo of `process`.
-///
-/// # Errors
-/// [`io::ErrorKind::NotFound`] when it has ended.
-pub fn mountinfo(process: &Process) -> io::Result<Vec<u8>> {
-    let file = process.open_relative("mountinfo").map_err(|error| match error {
-        ProcError::PermissionDenied(_) => io::ErrorKind::PermissionDenied.into(),
-        ProcError::NotFound(_) => io::ErrorKind::NotFound.into(),
-        ProcError::Io(source, _) => source,
-        other @ (ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_)) => {
-            io::Error::other(other)
-        }
-    })?;
-    mountinfo::read(file)
+/// What the kernel says of one thread of a process, which may end meanwhile.
+#[derive(Debug)]
+pub struct View<'a> {
+    process: &'a Process,
+    /// In the process's directory in /proc.
+    thread: PathBuf,
+}
+
+impl<'a> View<'a> {
+    /// By a thread that lives: the main one of a program may have ended (`pthread_exit` in `main`), and then shows nothing.
+    #[must_use]
+    pub fn of(process: &'a Process) -> Self {
+        let is_zombie = |stat: procfs::ProcResult<procfs::process::Stat>| stat.is_ok_and(|stat| stat.state == 'Z');
+        let living = || {
+            let threads = process.tasks().ok()?.flatten().take(MAX);
+            threads
+                .into_iter()
+                .find(|thread| thread.stat().is_ok_and(|stat| stat.state != 'Z'))
+                .map(|thread| thread.tid)
+        };
+        let tid = if is_zombie(process.stat()) { living() } else { None };
+        Self { process, thread: tid.map_or_else(PathBuf::new, |tid| Path::new("task").join(tid.to_string())) }
+    }
+
+    /// Its mounts.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when it has ended.
+    pub fn mountinfo(&self) -> io::Result<Vec<u8>> {
+        mountinfo::read(self.open("mountinfo")?)
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Errors
+    /// As [`View::mountinfo`].
+    pub fn netns(&self) -> io::Result<File> {
+        self.open("ns/net")
+    }
+
+    fn open(&self, file: &str) -> io::Result<File> {
+        self.process.open_relative(self.thread.join(file)).map_err(|error| match error {
+            ProcError::PermissionDenied(_) => io::ErrorKind::PermissionDenied.into(),
+            ProcError::NotFound(_) => io::ErrorKind::NotFound.into(),
+            ProcError::Io(source, _) => source,
+            other @ (ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_)) => {
+                io::Error::other(other)
+            }
+        })
+    }
 }
 
 fn members(cgroup: &Path) -> io::Result<Vec<i32>> {

@@ -18,21 +18,26 @@ pub(super) const REPLAY: Backoff = Backoff { first: Duration::from_millis(10), m
 
 /// A schedule of delays.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
 }
 
 impl Backoff {
+    /// From `first` on up to `most`.
+    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most }
+    }
+
     /// The delay after `earlier` failures in a row and one more.
-    pub(super) fn delay(self, earlier: u32) -> Duration {
+    pub(crate) fn delay(self, earlier: u32) -> Duration {
         let factor = 1u32.checked_shl(earlier).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.most)
     }
 }
 
 /// `time` plus `delay`, as late as can be said where that is too late.
-pub(super) fn after(time: MonoTime, delay: Duration) -> MonoTime {
+pub(crate) fn after(time: MonoTime, delay: Duration) -> MonoTime {
     time.plus(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
 }
 

@@ -69,7 +69,7 @@ pub enum Effect {
 pub enum Want {
     /// A proxy that says it is ready.
     Ready,
-    /// Somebody who listens on a capture port.
+    /// Somebody who listens where the waiting connections go; while none waits, on the first capture port.
     Listener,
 }
 

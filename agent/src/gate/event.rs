@@ -66,7 +66,7 @@ pub enum Event {
         /// How it ended. The core does the same for all: the connection needs no help any more.
         outcome: Outcome,
     },
-    /// Somebody called listen() on a capture port.
+    /// Somebody called listen() on a capture port. Only makes the gate ask: it may be another port's listener, or gone.
     Listening {
         /// Whose.
         gate: CgroupId,

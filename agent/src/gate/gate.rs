@@ -173,12 +173,9 @@ impl Gate {
         }
     }
 
-    /// Somebody listens, as the kernel saw it.
-    pub(super) fn listening(&mut self, now: MonoTime, effects: &mut Effects) {
-        match self.policy.want() {
-            Want::Listener => self.open(now, Reason::Listening, effects),
-            Want::Ready => self.ask_at_once(Worth::OnlyYes, effects),
-        }
+    /// Somebody called listen(): worth a question, whoever it was.
+    pub(super) fn listening(&mut self, effects: &mut Effects) {
+        self.ask_at_once(Worth::OnlyYes, effects);
     }
 
     /// Nobody listens any longer.

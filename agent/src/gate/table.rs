@@ -96,7 +96,7 @@ impl Table {
             }
             Event::Listening { gate: id } => {
                 if let Some((gate, effects)) = self.stir(id) {
-                    gate.listening(now, effects);
+                    gate.listening(effects);
                 }
             }
             Event::Silent { gate: id } => {

@@ -210,10 +210,11 @@ fn silent_the_hold_is_limited_by_regate_whatever_the_timeout() {
 }
 
 #[test]
-fn silent_question_of_the_hold_before_is_worth_nothing() {
-    let mut table = table(Policy { readiness: Readiness::Listener, ..REGATE });
-    handle(&mut table, ms(1), LISTENING);
-    assert_eq!(handle(&mut table, ms(2), SILENT), [write(GateState::Holding, Reason::NoListener)]);
+fn declined_and_enrolled_again_question_of_the_hold_before_is_worth_nothing() {
+    let policy = Policy { readiness: Readiness::Listener, ..POLICY };
+    let mut table = table(policy);
+    handle(&mut table, ms(1), DECLINED);
+    assert_eq!(handle(&mut table, ms(2), enrolled(policy)), [write(GateState::Holding, Reason::NoListener)]);
     assert_eq!(handle(&mut table, ms(3), LISTENER), [SCAN], "it was seen before it was gone");
 }
 
@@ -224,7 +225,7 @@ fn silent_every_way_of_being_ready_closes() {
         handle(&mut vouched, ms(1), event);
     }
     let mut listening = idle(Policy { mode: Mode::Retry, ..REGATE });
-    handle(&mut listening, ms(1), LISTENING);
+    handle(&mut listening, ms(1), LISTENER);
     for (mut table, reason) in [(vouched, Reason::KubeletReady), (listening, Reason::Listening)] {
         assert_eq!(state(&table), (GateState::Open, reason));
         handle(&mut table, ms(2), SILENT);

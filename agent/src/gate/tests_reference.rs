@@ -343,7 +343,6 @@ impl Life {
             Some(Event::Override { .. }) => Some(Reason::Operator),
             Some(Event::Terminating { .. }) => Some(Reason::Terminating),
             Some(Event::Declined { .. }) => Some(Reason::NotEnrolled),
-            Some(Event::Listening { .. }) => self.listener_is_enough(i).then_some(Reason::Listening),
             Some(Event::Probed { .. }) if open.is_some_and(|at| self.is_void(i, &self.questions[at])) => None,
             Some(Event::Probed { answer: Answer::Ready, .. }) => Some(Reason::Ready),
             Some(Event::Probed { answer: Answer::Listening, .. }) if self.listener_is_enough(i) => {

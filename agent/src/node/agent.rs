@@ -24,13 +24,15 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    app::{App, GRACE, Home, Notice},
+    app::{App, Home, Notice},
     cgroup::{
+        identity::is_container,
         kubepods::Kubepods,
         pods::PodCgroup,
         watch::{CgroupEvent, PodWatch, WatchError},
     },
     kernel::clock,
+    looks::{Looked, Looks},
     metrics::PodSeries,
     pods::{
         events::Recorder,
@@ -78,6 +80,8 @@ pub(super) struct Agent {
     /// How the sources are: why they are down, if they are.
     pub(super) sources_say: BTreeMap<SourceName, Option<String>>,
     pub(super) waiting: Waiting,
+    pub(super) looks: Looks,
+    looked: mpsc::UnboundedReceiver<Looked>,
     /// Closed gates with connections that were held.
     pub(super) holding: HashSet<CgroupId>,
     /// Gates that an earlier agent left, until their pod is known.
@@ -98,6 +102,7 @@ pub(super) struct Joined {
     pub(super) recorder: Recorder,
     pub(super) conditions: Conditions,
     pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) looks: (Looks, mpsc::UnboundedReceiver<Looked>),
 }
 
 impl Agent {
@@ -105,7 +110,7 @@ impl Agent {
         let inherited = app.loaded().maps.gates().into_iter().collect();
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let Joined { sources, told, recorder, conditions, questions } = joined;
+        let Joined { sources, told, recorder, conditions, questions, looks: (looks, looked) } = joined;
         Self {
             app,
             roster,
@@ -114,7 +119,9 @@ impl Agent {
             recorder,
             conditions,
             sources_say: BTreeMap::new(),
-            waiting: Waiting::new(),
+            waiting: Waiting::default(),
+            looks,
+            looked,
             holding: HashSet::new(),
             inherited,
             journal: Journal::new(),
@@ -141,6 +148,7 @@ impl Agent {
                     }
                     CgroupEvent::Gone => return Ok(Ended::RootGone),
                 },
+                Some(looked) = self.looked.recv() => self.looked(looked),
                 Some(event) = self.told.recv() => self.source_says(event, &watch),
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.look_again(),
@@ -169,7 +177,10 @@ impl Agent {
         match notice {
             Notice::Unclassified(record) => self.unclassified(*record, watch)?,
             Notice::Held(record) => self.held(&record),
-            Notice::Ended(record, outcome) => self.ended(&record, outcome),
+            Notice::Ended(record, outcome) => {
+                self.waiting.ended(record.header.gate, record.header.socket);
+                self.ended(&record, outcome);
+            }
             Notice::Changed(gate, state, reason) => self.changed(gate, state, reason),
             Notice::Listening(gate) => self.listening(gate),
             Notice::Opened(gate, summary) => self.opened(gate, &summary),
@@ -217,7 +228,7 @@ impl Agent {
     pub(super) fn carry_out(&mut self, acts: Vec<Act>) {
         for act in acts {
             match act {
-                Act::Enrol { gate, spec, ready } => self.enrol(gate, *spec, ready),
+                Act::Enrol { gate, spec } => self.enrol(gate, *spec),
                 Act::Decline(gate) => {
                     self.inherited.remove(&gate);
                     if let Some(home) = self.home(gate) {
@@ -236,10 +247,11 @@ impl Agent {
                 Act::Retire(gate) => {
                     self.inherited.remove(&gate);
                     self.gone(gate);
+                    self.waiting.gone(gate);
                     self.app.retire(gate);
                 }
                 Act::ForgetContainer(container) => self.app.forget_container(container),
-                Act::Vouch { gate, ready } => self.app.vouch(gate, ready),
+                Act::Vouch { gate, ready } => self.vouch(gate, ready.as_deref()),
                 Act::Reclassify(gate) => {
                     for (container, class) in self.roster.reclassify(gate) {
                         self.app.classify(container, class);
@@ -253,16 +265,24 @@ impl Agent {
         }
     }
 
-    fn enrol(&mut self, gate: CgroupId, spec: GateSpec, ready: bool) {
+    /// A status may be older than the pod's sandbox (a reboot keeps it): it counts for a container that is there.
+    fn vouch(&mut self, gate: CgroupId, ready: Option<&str>) {
+        let there = self.roster.cgroup(gate).and_then(|pod| pod.containers().ok()).unwrap_or_default();
+        let is_it =
+            |id: &str| there.iter().filter_map(|one| one.container.as_deref()).any(|there| is_container(id, there));
+        self.app.vouch(gate, ready.is_some_and(is_it));
+    }
+
+    fn enrol(&mut self, gate: CgroupId, spec: GateSpec) {
         let Some(home) = self.home(gate) else { return };
         let mode = spec.policy.mode;
         let open = self.inherited.remove(&gate).filter(|entry| entry.state == GateState::Open.code());
         let inherited = open.and_then(|entry| Reason::try_from(entry.reason).ok());
-        match inherited.or(ready.then_some(Reason::Ready)) {
+        match inherited {
             Some(reason) => self.app.resume(gate, spec, home, reason),
             None => self.app.enrol(gate, spec, home),
         }
-        tracing::debug!(pod = self.name(gate), %mode, ready, "gated");
+        tracing::debug!(pod = self.name(gate), %mode, "gated");
         self.hand_on(gate);
     }
 
@@ -270,7 +290,7 @@ impl Agent {
         if self.started.elapsed() > PATIENCE {
             self.adopt();
         }
-        self.waiting.expire(clock::now(), GRACE);
+        self.expire();
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {
@@ -283,7 +303,8 @@ impl Agent {
     }
 
     pub(super) fn home(&self, gate: CgroupId) -> Option<Home> {
-        self.roster.cgroup(gate).cloned().map(Home::Pod)
+        let pod = self.roster.cgroup(gate).cloned()?;
+        Some(Home::Pod(pod, self.looks.clone()))
     }
 
     /// The pod's name for the log.

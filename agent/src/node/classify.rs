@@ -8,14 +8,14 @@ use conngate_common::{gate::ContainerClass, id::CgroupId, record::ParkedRecord};
 
 use super::agent::{Agent, AgentError};
 use crate::{
-    app::{GRACE, Home, error_chain},
-    cgroup::{
-        identity::{IdentityError, identify},
-        pods::{ContainerCgroup, PodCgroup},
-        watch::PodWatch,
-    },
+    app::{GRACE, error_chain},
+    cgroup::{identity::IdentityError, pods::PodCgroup, watch::PodWatch},
     kernel::clock,
+    looks::{Container, Looked},
 };
+
+/// After this long the kubelet's status says what a container's processes do not.
+const PATIENCE_NANOS: u64 = 1_000_000_000;
 
 impl Agent {
     /// A connection is held of which the kernel does not know whose it is.
@@ -44,65 +44,83 @@ impl Agent {
             Some(false) => return self.app.admit(record),
             Some(true) => match self.roster.known(gate, container) {
                 Some(class) => class,
-                None => match self.tell_apart(&cgroup, container) {
-                    Some(class) => class,
-                    None => return self.waiting.for_container(clock::now(), record),
-                },
+                None => {
+                    if self.waiting.for_container(clock::now(), record) {
+                        self.ask_container(&cgroup, container);
+                    }
+                    return;
+                }
             },
         };
+        self.hand_over(record, class);
+    }
+
+    fn hand_over(&mut self, record: ParkedRecord, class: ContainerClass) {
         match class {
             ContainerClass::Gated => self.app.admit(record),
-            ContainerClass::Exempt | ContainerClass::Unknown => self.app.pass(record, &Home::Pod(cgroup)),
+            ContainerClass::Exempt | ContainerClass::Unknown => self.app.pass(record),
         }
     }
 
-    /// Finds out which container it is; `None`: not yet.
-    pub(super) fn tell_apart(&mut self, pod: &PodCgroup, container: CgroupId) -> Option<ContainerClass> {
-        let there = pod.containers().ok()?.into_iter().find(|there| there.id == container);
-        let name = match &there {
-            Some(there) => self.identify(pod, there)?,
-            None => None,
+    /// A container is to be told apart, also where no connection waits for that.
+    pub(super) fn tell_apart(&mut self, pod: &PodCgroup, container: CgroupId) {
+        if self.waiting.ask(clock::now(), (pod.id, container)) {
+            self.ask_container(pod, container);
+        }
+    }
+
+    fn ask_container(&mut self, pod: &PodCgroup, container: CgroupId) {
+        if !self.looks.container(pod, container) {
+            self.waiting.not_yet(clock::now(), (pod.id, container));
+        }
+    }
+
+    /// A look was taken.
+    pub(super) fn looked(&mut self, looked: Looked) {
+        let Looked { gate, container, netns } = looked;
+        let Some((container, found)) = container else { return self.app.found_netns(gate, netns) };
+        self.app.saw_netns(gate, netns);
+        let name = match found {
+            Container::Named(name) => name,
+            Container::Sandbox | Container::Gone => String::new(),
+            Container::Untold(id, error) => {
+                let now = clock::now();
+                let Some(since) = self.waiting.not_yet(now, (gate, container)) else { return };
+                let not_yet = matches!(error, IdentityError::NotYet { .. });
+                // The status comes late, and of a container that starts now it may say nothing or the last one.
+                let id = id.filter(|_| !not_yet || now.since(since) > PATIENCE_NANOS).unwrap_or_default();
+                let name = self.roster.name_by_status(gate, &id).map(str::to_owned);
+                let (pod, error) = (self.name(gate), error_chain(&error));
+                tracing::debug!(pod, error, by_status = name, "its mounts do not tell a container");
+                let Some(name) = name else { return };
+                name
+            }
         };
-        let class = name.as_ref().and_then(|name| self.roster.class_of(pod.id, name)).unwrap_or(ContainerClass::Exempt);
+        let class = self.roster.class_of(gate, &name).filter(|_| !name.is_empty()).unwrap_or(ContainerClass::Exempt);
         self.app.classify(container, class);
-        let name = name.unwrap_or_default();
-        self.told_apart(pod.id, &name, class);
-        self.roster.identified(pod.id, container, name, class);
-        Some(class)
+        self.told_apart(gate, &name, class);
+        self.roster.identified(gate, container, name, class);
+        for record in self.waiting.container_is_known((gate, container)) {
+            self.hand_over(record, class);
+        }
     }
 
-    /// A container's name: by its mounts, or where those do not tell, by what the kubelet says. `None`: not yet;
-    /// `Some(None)`: it has none, it is the sandbox.
-    fn identify(&self, pod: &PodCgroup, container: &ContainerCgroup) -> Option<Option<String>> {
-        match identify(&container.path, pod.uid) {
-            Ok(identity) => Some(Some(identity.name)),
-            Err(IdentityError::Pause { .. }) => Some(None),
-            Err(IdentityError::NotYet { .. }) => None,
-            Err(error) => {
-                let id = container.container.as_deref().unwrap_or_default();
-                let name = self.roster.name_by_status(pod.id, id).map(str::to_owned);
-                let pod = self.name(pod.id);
-                tracing::debug!(
-                    pod,
-                    error = error_chain(&error),
-                    by_status = name,
-                    "its mounts do not tell a container"
-                );
-                name.map(Some)
+    /// Those that could not be told apart a moment ago.
+    pub(super) fn look_again(&mut self) {
+        self.expire();
+        for (gate, container) in self.waiting.due(clock::now()) {
+            match self.roster.cgroup(gate).cloned() {
+                Some(pod) => self.ask_container(&pod, container),
+                None => drop(self.waiting.container_is_known((gate, container))),
             }
         }
     }
 
-    /// Those whose container could not be told apart a moment ago.
-    pub(super) fn look_again(&mut self) {
-        let now = clock::now();
-        while let Some(record) = self.waiting.due(now) {
-            if now.since(record.header.at) < u64::try_from(GRACE.as_nanos()).unwrap_or(u64::MAX) {
-                self.classify(record);
-            } else {
-                let pod = self.name(record.header.gate);
-                tracing::warn!(pod, "a connection is not held: nobody can say which container's it is");
-            }
+    /// Those that the kernel has let go of.
+    pub(super) fn expire(&mut self) {
+        for (gate, connections) in self.waiting.expire(clock::now(), GRACE) {
+            let pod = self.name(gate);
+            tracing::warn!(pod, connections, "not held: nobody can say which container's they are");
         }
     }
 

@@ -17,10 +17,10 @@ use conngate_common::{gate::ContainerClass, id::CgroupId};
 use crate::{
     cgroup::{identity::identify_by_status, pods::PodCgroup},
     pods::{
-        annotations::{Ask, PodAsk, ask, unknown_keys},
+        annotations::{Ask, NotAsked, PodAsk, ask, unknown_keys},
         bad::BadAnnotations,
         defaults::Defaults,
-        pod::{ContainerKind, Pod},
+        pod::{Container, ContainerKind, Pod},
     },
     spec::GateSpec,
     uid::PodUid,
@@ -32,14 +32,12 @@ const ROOM: usize = 4096;
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Close a gate, or give it another spec; it stays or begins open where its pod is `ready`.
+    /// Close a gate, or give it another spec.
     Enrol {
         /// Which.
         gate: CgroupId,
         /// What the pod asks for.
         spec: Box<GateSpec>,
-        /// Its proxy is ready by the kubelet's word.
-        ready: bool,
     },
     /// The pod asks for no gate.
     Decline(CgroupId),
@@ -53,8 +51,8 @@ pub enum Act {
     Vouch {
         /// Whose.
         gate: CgroupId,
-        /// Ready.
-        ready: bool,
+        /// The id of the container that it calls ready, which may be one of an earlier life; `None`: it calls none ready.
+        ready: Option<String>,
     },
     /// Containers that were told apart are to be told apart again.
     Reclassify(CgroupId),
@@ -94,7 +92,7 @@ struct Member {
     cgroup: Option<PodCgroup>,
     pod: Option<Arc<Pod>>,
     told: Option<Told>,
-    vouched: bool,
+    vouched: Option<String>,
     refused: Option<BadAnnotations>,
     warned: Vec<String>,
     containers: BTreeMap<CgroupId, Known>,
@@ -217,7 +215,7 @@ impl Roster {
             (Some(Told::Gated(_)), ..) => None,
             (Some(Told::Terminating), ..) => Some("it is being deleted, or has ended".to_owned()),
             (Some(Told::Declined), Some(bad), _) => Some(bad.to_string()),
-            (Some(Told::Declined), None, Some(pod)) => match ask(pod, &self.defaults) {
+            (Some(Told::Declined) | None, None, Some(pod)) => match ask(pod, &self.defaults) {
                 Ok(Ask::None(why)) => Some(why.explanation().to_owned()),
                 Ok(Ask::Gate(_)) | Err(_) => None,
             },
@@ -321,19 +319,22 @@ impl Roster {
         }
         member.warned = unknown;
         let told = match asked {
+            // Undecided, not declined: what is held stays held until the labels are there.
+            Ok(Ask::None(NotAsked::NamespaceUnknown)) => return acts,
             Ok(Ask::Gate(_)) if pod.terminating || pod.finished => Told::Terminating,
             Ok(Ask::Gate(ask)) => Told::Gated(ask),
             Ok(Ask::None(_)) | Err(_) => Told::Declined,
         };
         let before = member.told.replace(told.clone());
         if let Told::Gated(ask) = &told {
-            let ready = pod.containers.iter().any(|container| container.ready && ask.proxy.runs_in(&container.name));
+            let is_ready = |one: &&Container| one.ready && ask.proxy.runs_in(&one.name);
+            let ready = pod.containers.iter().find(is_ready).and_then(|container| container.id.clone());
             if before.as_ref() != Some(&told) {
-                acts.push(Act::Enrol { gate, spec: Box::new(ask.spec.clone()), ready });
+                acts.push(Act::Enrol { gate, spec: Box::new(ask.spec.clone()) });
                 acts.push(Act::Reclassify(gate));
             }
             if member.vouched != ready {
-                member.vouched = ready;
+                member.vouched.clone_from(&ready);
                 acts.push(Act::Vouch { gate, ready });
             }
         } else if before.as_ref() != Some(&told) {

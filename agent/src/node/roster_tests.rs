@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use conngate_common::{gate::ContainerClass, id::CgroupId};
+use conngate_common::{
+    gate::{ContainerClass, Mode},
+    id::CgroupId,
+};
 
 use super::*;
 use crate::{
@@ -43,12 +46,12 @@ fn joined(pod: &Pod) -> Roster {
 
 fn words(acts: &[Act]) -> Vec<String> {
     let word = |act: &Act| match act {
-        Act::Enrol { gate, ready, .. } => format!("enrol {} ready={ready}", gate.0),
+        Act::Enrol { gate, .. } => format!("enrol {}", gate.0),
         Act::Decline(gate) => format!("decline {}", gate.0),
         Act::Terminate(gate) => format!("terminate {}", gate.0),
         Act::ForgetContainer(container) => format!("forget {}", container.0),
         Act::Retire(gate) => format!("retire {}", gate.0),
-        Act::Vouch { gate, ready } => format!("vouch {} {ready}", gate.0),
+        Act::Vouch { gate, ready } => format!("vouch {} {}", gate.0, ready.as_deref().unwrap_or("nobody")),
         Act::Reclassify(gate) => format!("reclassify {}", gate.0),
         Act::Refuse { bad, .. } => format!("refuse {bad}"),
         Act::Warn { unknown, .. } => format!("warn {}", unknown.join(",")),
@@ -59,7 +62,7 @@ fn words(acts: &[Act]) -> Vec<String> {
 #[test]
 fn pod_that_asks_is_enrolled_whichever_half_comes_first() {
     let pod = asking("hold");
-    let expected = ["enrol 7 ready=false", "reclassify 7"];
+    let expected = ["enrol 7", "reclassify 7"];
     let mut first = roster();
     assert!(first.seen(Arc::new(pod.clone())).is_empty());
     assert_eq!(words(&first.appeared(cgroup(&pod, GATE))), expected);
@@ -91,7 +94,7 @@ fn pod_that_does_not_ask_is_declined_once() {
 fn annotation_changed_on_a_running_pod_applies() {
     let mut roster = joined(&asking("hold"));
     assert_eq!(words(&roster.seen(Arc::new(asking("off")))), ["decline 7"]);
-    assert_eq!(words(&roster.seen(Arc::new(asking("retry")))), ["enrol 7 ready=false", "reclassify 7"]);
+    assert_eq!(words(&roster.seen(Arc::new(asking("retry")))), ["enrol 7", "reclassify 7"]);
 }
 
 #[test]
@@ -114,14 +117,40 @@ fn annotation_key_that_means_nothing_is_warned_of_once() {
 }
 
 #[test]
-fn proxy_ready_by_status_is_vouched_for_and_a_new_gate_begins_open() {
-    let mut ready = asking("hold");
-    ready.containers.last_mut().unwrap().ready = true;
-    let mut roster = joined(&asking("hold"));
-    assert_eq!(words(&roster.seen(Arc::new(ready.clone()))), ["vouch 7 true"]);
-    let mut running = super::Roster::new(Defaults::default());
-    running.seen(Arc::new(ready.clone()));
-    assert_eq!(words(&running.appeared(cgroup(&ready, GATE))), ["enrol 7 ready=true", "reclassify 7", "vouch 7 true"]);
+fn proxy_ready_by_status_is_vouched_for_by_its_container_and_a_new_gate_begins_closed() {
+    let ready = |id: &str| {
+        let mut pod = asking("hold");
+        let proxy = pod.containers.last_mut().unwrap();
+        (proxy.ready, proxy.id) = (true, Some(format!("containerd://{id}")));
+        Arc::new(pod)
+    };
+    let mut roster = roster();
+    roster.seen(ready("before-the-reboot"));
+    let acts = roster.appeared(cgroup(&ready("before-the-reboot"), GATE));
+    assert_eq!(words(&acts), ["enrol 7", "reclassify 7", "vouch 7 containerd://before-the-reboot"]);
+    assert_eq!(words(&roster.seen(ready("now"))), ["vouch 7 containerd://now"]);
+    assert_eq!(words(&roster.seen(Arc::new(asking("hold")))), ["vouch 7 nobody"]);
+}
+
+#[test]
+fn pod_whose_namespace_is_not_known_yet_is_neither_gated_nor_declined() {
+    let mode = Some(Mode::Hold);
+    let namespaces = Some("mesh=on".parse().unwrap());
+    let mut roster = Roster::new(Defaults { mode, namespaces });
+    let pod = |labels: Option<&[(&str, &str)]>| {
+        let mut pod = asking("hold");
+        pod.annotations.clear();
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pod.namespace_labels = labels.map(|labels| labels.iter().map(owned).collect());
+        Arc::new(pod)
+    };
+    roster.appeared(cgroup(&pod(None), GATE));
+    assert!(roster.seen(pod(None)).is_empty());
+    assert_eq!((roster.is_gated(GATE), roster.undecided()), (None, 1));
+    assert!(roster.why_not(GATE).unwrap().contains("not known yet"));
+    assert_eq!(words(&roster.seen(pod(Some(&[("mesh", "on")])))), ["enrol 7", "reclassify 7"]);
+    assert!(roster.seen(pod(None)).is_empty(), "what was decided stays");
+    assert_eq!(words(&roster.seen(pod(Some(&[])))), ["decline 7"]);
 }
 
 #[test]
@@ -148,7 +177,7 @@ fn cgroup_made_anew_is_another_gate() {
     let pod = asking("hold");
     let mut roster = joined(&pod);
     let acts = words(&roster.appeared(cgroup(&pod, CgroupId(8))));
-    assert_eq!(acts, ["retire 7", "enrol 8 ready=false", "reclassify 8"]);
+    assert_eq!(acts, ["retire 7", "enrol 8", "reclassify 8"]);
     assert!(roster.vanished(pod.uid, GATE).is_empty());
     assert_eq!(roster.is_gated(CgroupId(8)), Some(true));
 }
@@ -174,7 +203,7 @@ fn containers_annotation_changed_reclassifies_those_that_were_told_apart() {
     let mut roster = joined(&pod);
     roster.identified(GATE, CONTAINER, "app".to_owned(), ContainerClass::Gated);
     pod.annotations.insert("conngate.io/containers".to_owned(), "other".to_owned());
-    assert_eq!(words(&roster.seen(Arc::new(pod))), ["enrol 7 ready=false", "reclassify 7"]);
+    assert_eq!(words(&roster.seen(Arc::new(pod))), ["enrol 7", "reclassify 7"]);
     assert_eq!(roster.reclassify(GATE), [(CONTAINER, ContainerClass::Exempt)]);
     assert_eq!(roster.known(GATE, CONTAINER), Some(ContainerClass::Exempt));
     assert!(roster.reclassify(GATE).is_empty());

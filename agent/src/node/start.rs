@@ -37,6 +37,7 @@ use crate::{
         records::Ring,
         v1,
     },
+    looks::Looks,
     metrics::Recorded,
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
@@ -126,9 +127,11 @@ async fn work(
         capture_ports: capture_ports(),
         probe_budget: config.probe_budget,
     };
-    let app = App::new(loaded, ring, NetnsWorker::start()?, node, recorded)?;
+    let worker = NetnsWorker::start()?;
+    let looks = Looks::start(worker.clone())?;
+    let app = App::new(loaded, ring, worker, node, recorded)?;
     let roster = Roster::new(config.defaults.clone());
-    let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions };
+    let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions, looks };
     let mut agent = Agent::new(app, roster, joined, name, config.series);
     loop {
         let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref(), conditions);

@@ -1,97 +1,171 @@
 //! The waiting room: connections that are held although nobody has said yet whose they are.
 //!
 //! Knows nothing of how that is found out. The kernel holds them for the grace and no longer; after that they are let go of
-//! here too. Bounded: what finds no room is left to the kernel's own retry.
+//! here too. Bounded, and a pod has its share only: what finds no room is left to the kernel's own retry.
+//!
+//! Invariants:
+//! - Of a container one question is open at most, however many of its connections wait; they wait on it.
+//! - A question without an answer worth anything is asked again ever more rarely, from 5 ms to a second.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
 use conngate_common::{
-    id::{CgroupId, MonoTime},
+    id::{CgroupId, MonoTime, SocketCookie},
     record::ParkedRecord,
 };
 
-/// How many connections may wait.
-const ROOM: usize = 8192;
+use crate::gate::backoff::{Backoff, after};
 
-/// A container whose first process is still the runtime's is asked for again after this long.
-const AGAIN: Duration = Duration::from_millis(5);
+/// How many connections may wait, of all pods and of one.
+const ROOM: usize = 8192;
+const SHARE: usize = 1024;
+
+/// When a container that could not be told apart is looked at again: its first process may be the runtime's for a moment.
+const LOOK: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+
+/// A container: its pod's gate, and its cgroup.
+pub(super) type Container = (CgroupId, CgroupId);
 
 /// The waiting room.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// For their pod, by its gate.
     for_pod: HashMap<CgroupId, Vec<ParkedRecord>>,
-    /// For their container, by when to look again.
-    for_container: VecDeque<(MonoTime, ParkedRecord)>,
-    room: usize,
+    for_container: BTreeMap<Container, Question>,
+}
+
+#[derive(Debug)]
+struct Question {
+    /// When to ask again; `None`: it is open.
+    again: Option<MonoTime>,
+    failures: u32,
+    since: MonoTime,
+    records: Vec<ParkedRecord>,
 }
 
 impl Waiting {
-    /// An empty one.
-    pub(super) fn new() -> Self {
-        Self { room: ROOM, ..Self::default() }
-    }
-
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.for_pod.values().map(Vec::len).sum::<usize>() + self.for_container.len()
+        self.for_pod.values().map(Vec::len).sum::<usize>()
+            + self.for_container.values().map(|question| question.records.len()).sum::<usize>()
     }
 
     /// Waits until the pod is known.
     pub(super) fn for_pod(&mut self, record: ParkedRecord) {
-        if self.take_place() {
+        if self.has_room(record.header.gate) {
             self.for_pod.entry(record.header.gate).or_default().push(record);
         }
     }
 
-    /// Waits until the container may be told apart.
-    pub(super) fn for_container(&mut self, now: MonoTime, record: ParkedRecord) {
-        if self.take_place() {
-            self.for_container.push_back((now.plus(nanos(AGAIN)), record));
+    /// Waits until the container is told apart; says whether that is to be asked now.
+    pub(super) fn for_container(&mut self, now: MonoTime, record: ParkedRecord) -> bool {
+        let container = (record.header.gate, record.container);
+        let has_room = self.has_room(container.0);
+        let is_new = self.ask(now, container);
+        if let Some(question) = self.for_container.get_mut(&container).filter(|_| has_room) {
+            question.records.push(record);
         }
+        is_new
+    }
+
+    /// A container is to be told apart, whether a connection waits for that or not; says whether that is to be asked now.
+    pub(super) fn ask(&mut self, now: MonoTime, container: Container) -> bool {
+        let is_new = !self.for_container.contains_key(&container);
+        if is_new {
+            let question = Question { again: None, failures: 0, since: now, records: Vec::new() };
+            self.for_container.insert(container, question);
+        }
+        is_new
     }
 
     /// Those who waited for this pod.
     pub(super) fn pod_is_known(&mut self, gate: CgroupId) -> Vec<ParkedRecord> {
-        let records = self.for_pod.remove(&gate).unwrap_or_default();
-        self.room += records.len();
-        records
+        self.for_pod.remove(&gate).unwrap_or_default()
     }
 
-    /// The next one whose container is to be looked at again.
-    pub(super) fn due(&mut self, now: MonoTime) -> Option<ParkedRecord> {
-        let (_, record) = self.for_container.pop_front_if(|(at, _)| *at <= now)?;
-        self.room += 1;
-        Some(record)
+    /// Those who waited for this container, which is told apart, or gone.
+    pub(super) fn container_is_known(&mut self, container: Container) -> Vec<ParkedRecord> {
+        self.for_container.remove(&container).map(|question| question.records).unwrap_or_default()
+    }
+
+    /// The container cannot be told apart yet; since when it has been asked for.
+    pub(super) fn not_yet(&mut self, now: MonoTime, container: Container) -> Option<MonoTime> {
+        let question = self.for_container.get_mut(&container)?;
+        question.again = Some(after(now, LOOK.delay(question.failures)));
+        question.failures = question.failures.saturating_add(1);
+        Some(question.since)
+    }
+
+    /// The containers to be asked for again.
+    pub(super) fn due(&mut self, now: MonoTime) -> Vec<Container> {
+        let due = |question: &&mut Question| question.again.is_some_and(|at| at <= now);
+        let due =
+            self.for_container.iter_mut().map(|(id, question)| (*id, question)).filter(|(_, question)| due(question));
+        due.map(|(id, question)| {
+            question.again = None;
+            id
+        })
+        .collect()
     }
 
     /// When [`Waiting::due`] has something next.
     pub(super) fn next_due(&self) -> Option<MonoTime> {
-        self.for_container.front().map(|(at, _)| *at)
+        self.for_container.values().filter_map(|question| question.again).min()
     }
 
-    /// Lets go of those that the kernel has let go of.
-    pub(super) fn expire(&mut self, now: MonoTime, grace: Duration) {
+    /// A connection waits no longer.
+    pub(super) fn ended(&mut self, gate: CgroupId, socket: SocketCookie) {
+        let stays = |record: &ParkedRecord| record.header.socket != socket;
+        if let Some(records) = self.for_pod.get_mut(&gate) {
+            records.retain(stays);
+        }
+        for (_, question) in self.of(gate) {
+            question.records.retain(stays);
+        }
+    }
+
+    /// The pod is gone.
+    pub(super) fn gone(&mut self, gate: CgroupId) {
+        self.for_pod.remove(&gate);
+        self.for_container.retain(|container, _| container.0 != gate);
+    }
+
+    /// Lets go of those that the kernel has let go of; answers the pods and how many of each it were that waited for their
+    /// container.
+    pub(super) fn expire(&mut self, now: MonoTime, grace: Duration) -> BTreeMap<CgroupId, usize> {
         // Not from its first drop: one that an earlier agent held is announced again, and is held for longer.
-        let waits = |record: &ParkedRecord| now.since(record.header.at) < nanos(grace);
+        let waits = |record: &ParkedRecord| now < after(record.header.at, grace);
         self.for_pod.retain(|_, records| {
             records.retain(waits);
             !records.is_empty()
         });
-        self.for_container.retain(|(_, record)| waits(record));
-        self.room = ROOM.saturating_sub(self.len());
+        let mut expired = BTreeMap::new();
+        self.for_container.retain(|container, question| {
+            let before = question.records.len();
+            question.records.retain(waits);
+            let gone = before - question.records.len();
+            if gone > 0 {
+                *expired.entry(container.0).or_default() += gone;
+            }
+            !question.records.is_empty() || now < after(question.since, grace)
+        });
+        expired
     }
 
-    fn take_place(&mut self) -> bool {
-        let free = self.room > 0;
-        self.room = self.room.saturating_sub(1);
-        free
+    fn has_room(&mut self, gate: CgroupId) -> bool {
+        let of_pod = self.for_pod.get(&gate).map_or(0, Vec::len)
+            + self.of(gate).map(|(_, question)| question.records.len()).sum::<usize>();
+        of_pod < SHARE && self.len() < ROOM
+    }
+
+    fn of(&mut self, gate: CgroupId) -> impl Iterator<Item = (&Container, &mut Question)> {
+        self.for_container.range_mut((gate, CgroupId(0))..=(gate, CgroupId(u64::MAX)))
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

@@ -1,10 +1,11 @@
-//! Does somebody listen where the mesh redirects connections to?
+//! Does somebody listen exactly where the mesh redirects a pod's connections to?
 //!
 //! Knows nothing of readiness: a listener may answer everything with an error.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use conngate_common::gate::CapturePorts;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use crate::kernel::sock_diag::{SockDiag, SockDiagError, Tuple};
 
@@ -14,24 +15,30 @@ const LISTEN: u8 = 10;
 /// `LOOPBACK_IFINDEX` in include/net/net_namespace.h, the same in every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Whether a captured SYN to one of `ports` would find a listener in `diag`'s network namespace.
-pub fn listening(diag: &SockDiag, ports: &CapturePorts) -> Result<bool, SockDiagError> {
-    let loopback: [(IpAddr, IpAddr); 2] = [
-        (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::UNSPECIFIED.into()),
-        (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()),
-    ];
-    for port in ports.0.into_iter().filter(|port| *port != 0) {
-        for (local, anybody) in loopback {
-            let tuple = Tuple {
-                local: SocketAddr::new(local, port),
-                remote: SocketAddr::new(anybody, 0),
-                cookie: None,
-                interface: LOOPBACK,
-            };
-            if diag.state(&tuple)? == Some(LISTEN) {
-                return Ok(true);
-            }
+/// Whether a SYN to `address` would find a listener in `diag`'s network namespace.
+pub fn listening(diag: &SockDiag, address: SocketAddr) -> Result<bool, SockDiagError> {
+    let anybody: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let tuple = Tuple { local: address, remote: SocketAddr::new(anybody, 0), cookie: None, interface: LOOPBACK };
+    Ok(diag.state(&tuple)? == Some(LISTEN))
+}
+
+/// Whether somebody listens everywhere where connections wait; where none does, on `port` of either loopback address.
+pub fn listening_everywhere(
+    diag: &SockDiag,
+    waited_for: &BTreeSet<SocketAddr>,
+    port: u16,
+) -> Result<bool, SockDiagError> {
+    if waited_for.is_empty() {
+        let on = |loopback: IpAddr| listening(diag, SocketAddr::new(loopback, port));
+        return Ok(on(Ipv4Addr::LOCALHOST.into())? || on(Ipv6Addr::LOCALHOST.into())?);
+    }
+    for address in waited_for {
+        if !listening(diag, *address)? {
+            return Ok(false);
         }
     }
-    Ok(false)
+    Ok(true)
 }

@@ -63,17 +63,19 @@ fn agent_endpoint_that_cannot_be_asked_opens_for_a_listener_and_the_kubelets_wor
         world.envoy.wait_ready()?;
         // Nobody is there.
         world.pod.annotate("ready-url", Some("http://127.0.0.1:9/ready"));
-        let status = |ready: bool| json!({"containerStatuses": [{"name": "istio-proxy", "ready": ready}]});
-        world.pod.manifest()["status"] = status(false);
+        // What the API still says after a reboot: of a container that is no more.
+        let status =
+            |id: &str| json!({"containerStatuses": [{"name": "istio-proxy", "ready": true, "containerID": id}]});
+        world.pod.manifest()["status"] = status("containerd://0a1b2c");
         world.pod.tell()?;
         let agent = Agent::start(world.node, &[])?;
-        // That somebody listens is not enough.
+        // That somebody listens is not enough, nor is an old status.
         let app = world.pod.container("app")?;
         let mut client = app.connect(CAPTURED_V4, &[])?;
         agent.wait_for("connection held", 1)?;
         assert!(agent.logged("gate opened").is_empty());
 
-        world.pod.manifest()["status"] = status(true);
+        world.pod.manifest()["status"] = status(&world.sidecar.id());
         world.pod.tell()?;
         assert_eq!(agent.wait_for("gate opened", 1)?[0]["reason"], "kubelet-ready");
         assert_reached(&client.report()?, CAPTURED_V4);

@@ -34,6 +34,8 @@ pub(crate) struct World<'lab> {
     pub(crate) netns: &'lab Pod,
     pub(crate) control_plane: &'lab ControlPlane,
     pub(crate) envoy: Envoy<'lab>,
+    /// Where Envoy runs.
+    pub(crate) sidecar: &'lab Container<'lab>,
 }
 
 /// A world in which Envoy has no listeners until the control plane is released. The agent is for the test to start.
@@ -53,9 +55,9 @@ pub(crate) fn on_node(
     let upstream = Upstream::start()?;
     let (netns, control_plane) = world::pod(&upstream, Answer::Held)?;
     let pod = pod(node, &netns)?;
-    let sidecar: Container<'_> = pod.container("istio-proxy")?;
+    let sidecar = pod.container("istio-proxy")?;
     let envoy = Envoy::start_in(&netns, &control_plane, Some(sidecar.cgroup()))?;
-    test(&mut World { node, pod, netns: &netns, control_plane: &control_plane, envoy })
+    test(&mut World { node, pod, netns: &netns, control_plane: &control_plane, envoy, sidecar: &sidecar })
 }
 
 /// The pod is told of, and its application holds a connection: while the container lives.

@@ -5,6 +5,7 @@ mod agent_asked;
 mod agent_change;
 mod agent_containers;
 mod agent_dns;
+mod agent_hearsay;
 mod agent_hold;
 mod agent_life;
 mod agent_metrics;

@@ -52,6 +52,12 @@ impl<'node> Container<'node> {
         &self.cgroup
     }
 
+    /// Its id, as a status has it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("containerd://{}", self.cgroup.path().file_name().unwrap_or_default().display())
+    }
+
     /// Starts the client inside, as root: to connect to `destination`.
     pub fn connect(&self, destination: &str, flags: &[&str]) -> Result<Client> {
         let mut arguments = vec!["connect", destination];

@@ -1,0 +1,214 @@
+//! Hands: threads that do for the loop what may take long, a bounded queue for each pod, pods in turn.
+//!
+//! Knows nothing of what the work is. What one pod makes slow delays no other pod, as long as fewer pods than threads do so
+//! at a time.
+//!
+//! Invariants:
+//! - At most one job of a pod is under way, and the next one is another pod's if any waits.
+//! - A pod that has [`Hand::start`]'s room of jobs waiting is refused more.
+//! - Every job that was taken is answered, unless its work panics.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use conngate_common::id::CgroupId;
+use tokio::sync::mpsc;
+
+/// The asking side; the threads end with the last clone.
+#[derive(Debug)]
+pub struct Hand<J>(Arc<Asking<J>>);
+
+#[derive(Debug)]
+struct Asking<J>(Arc<Turns<J>>);
+
+#[derive(Debug)]
+struct Turns<J> {
+    state: Mutex<State<J>>,
+    changed: Condvar,
+    room: usize,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    queues: HashMap<CgroupId, VecDeque<J>>,
+    /// The pods with jobs that wait and none under way, the next one first.
+    turns: VecDeque<CgroupId>,
+    busy: HashSet<CgroupId>,
+    over: bool,
+}
+
+impl<J> Clone for Hand<J> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<J: Send + 'static> Hand<J> {
+    /// Starts so many threads that do `work`, where at most `room` jobs of one pod wait; the answers arrive at the receiver.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start<A: Send + 'static>(
+        name: &str,
+        threads: usize,
+        room: usize,
+        work: impl Fn(J) -> A + Send + Sync + 'static,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<A>)> {
+        let state = State { queues: HashMap::new(), turns: VecDeque::new(), busy: HashSet::new(), over: false };
+        let turns = Arc::new(Turns { state: Mutex::new(state), changed: Condvar::new(), room });
+        let (answers, answered) = mpsc::unbounded_channel();
+        let hand = Self(Arc::new(Asking(turns.clone())));
+        let work = Arc::new(work);
+        for _ in 0..threads {
+            let (turns, answers, work) = (turns.clone(), answers.clone(), work.clone());
+            thread::Builder::new().name(name.to_owned()).spawn(move || {
+                while let Some((job, _busy)) = turns.next() {
+                    // A panic has said what it is; whoever waits for the answer has a deadline of its own.
+                    if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| work(job))) {
+                        // Nobody wants to know any more: the asking side is gone, and the next turn says so.
+                        let _ = answers.send(answer);
+                    }
+                }
+            })?;
+        }
+        Ok((hand, answered))
+    }
+
+    /// Asks for `job`, which is `pod`'s. False: it has too many waiting already.
+    #[must_use]
+    pub fn ask(&self, pod: CgroupId, job: J) -> bool {
+        let turns = &self.0.0;
+        let mut state = turns.state();
+        let queue = state.queues.entry(pod).or_default();
+        if queue.len() >= turns.room {
+            return false;
+        }
+        queue.push_back(job);
+        if queue.len() == 1 && !state.busy.contains(&pod) {
+            state.turns.push_back(pod);
+            turns.changed.notify_one();
+        }
+        true
+    }
+}
+
+impl<J> Drop for Asking<J> {
+    fn drop(&mut self) {
+        self.0.state().over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// A pod's job is under way.
+struct Busy<'a, J>(&'a Turns<J>, CgroupId);
+
+impl<J> Turns<J> {
+    fn state(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next job; `None`: nobody asks any more.
+    fn next(&self) -> Option<(J, Busy<'_, J>)> {
+        let mut state = self.state();
+        loop {
+            if state.over {
+                return None;
+            }
+            if let Some(pod) = state.turns.pop_front() {
+                let job = state.queues.get_mut(&pod).and_then(VecDeque::pop_front);
+                if let Some(job) = job {
+                    state.busy.insert(pod);
+                    return Some((job, Busy(self, pod)));
+                }
+                continue;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<J> Drop for Busy<'_, J> {
+    fn drop(&mut self) {
+        let Self(turns, pod) = self;
+        let mut state = turns.state();
+        state.busy.remove(pod);
+        if state.queues.get(pod).is_some_and(|queue| !queue.is_empty()) {
+            state.turns.push_back(*pod);
+            turns.changed.notify_one();
+        } else {
+            state.queues.remove(pod);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const HOSTILE: CgroupId = CgroupId(1);
+    const VICTIM: CgroupId = CgroupId(2);
+
+    #[tokio::test]
+    async fn pod_whose_work_hangs_delays_no_other_and_is_refused_more() {
+        let (let_go, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let (hand, mut answers) = Hand::start("test", 2, 3, move |job: (CgroupId, u32)| {
+            if job.0 == HOSTILE {
+                let _ = held.lock().unwrap().recv();
+            }
+            job
+        })
+        .unwrap();
+        // The first may be under way already, or wait.
+        let taken = (0..10).filter(|number| hand.ask(HOSTILE, (HOSTILE, *number))).count();
+        assert!((3..=4).contains(&taken), "{taken}");
+        for number in 0..3 {
+            assert!(hand.ask(VICTIM, (VICTIM, number)));
+        }
+        for number in 0..3 {
+            assert_eq!(answers.recv().await, Some((VICTIM, number)));
+        }
+        drop(let_go);
+        for number in 0..u32::try_from(taken).unwrap() {
+            assert_eq!(answers.recv().await, Some((HOSTILE, number)));
+        }
+        drop(hand);
+        assert_eq!(answers.recv().await, None, "the threads have ended");
+    }
+
+    #[tokio::test]
+    async fn pods_take_turns() {
+        let (let_go, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let (hand, mut answers) = Hand::start("test", 1, 9, move |pod: CgroupId| {
+            let _ = held.lock().unwrap().recv();
+            pod
+        })
+        .unwrap();
+        assert!((0..4).all(|_| hand.ask(HOSTILE, HOSTILE)) && hand.ask(VICTIM, VICTIM));
+        drop(let_go);
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(answers.recv().await.unwrap());
+        }
+        assert!(order.iter().position(|pod| *pod == VICTIM) <= Some(2), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn pod_whose_work_panics_is_served_again() {
+        let (hand, mut answers) = Hand::start("test", 1, 9, |number: u32| {
+            assert!(number != 0, "a bug");
+            number
+        })
+        .unwrap();
+        assert!(hand.ask(VICTIM, 0) && hand.ask(VICTIM, 1));
+        assert_eq!(answers.recv().await, Some(1));
+    }
+}

@@ -1,0 +1,113 @@
+//! Looks into /proc, by a hand: which container is a cgroup, and in which network namespace does a pod live.
+//!
+//! Knows nothing of what follows from an answer.
+
+use std::io;
+
+use conngate_common::id::CgroupId;
+use tokio::sync::mpsc;
+
+use crate::{
+    cgroup::{
+        identity::{self, IdentityError},
+        pods::PodCgroup,
+    },
+    hand::Hand,
+    netns::{Netns, NetnsWorker},
+};
+
+/// Slow looks that are made at once, of as many pods.
+const THREADS: usize = 4;
+
+/// Looks of one pod that wait.
+const ROOM: usize = 16;
+
+/// Takes questions; cloned freely.
+#[derive(Clone, Debug)]
+pub struct Looks(Hand<Question>);
+
+#[derive(Debug)]
+struct Question {
+    pod: PodCgroup,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Container(CgroupId),
+    /// The pod's namespace, which is the one that is known as long as it has a process.
+    Netns(Option<Netns>),
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Looked {
+    /// The pod's gate.
+    pub gate: CgroupId,
+    /// The container, where one was asked for.
+    pub container: Option<(CgroupId, Container)>,
+    /// The pod's network namespace, where it was seen.
+    pub netns: Option<Netns>,
+}
+
+/// What a container was seen to be.
+#[derive(Debug)]
+pub enum Container {
+    /// This one of the pod's.
+    Named(String),
+    /// The pod's sandbox.
+    Sandbox,
+    /// No longer there.
+    Gone,
+    /// Not to be told (yet); holds its id, when its cgroup shows one.
+    Untold(Option<String>, IdentityError),
+}
+
+impl Looks {
+    /// Starts the threads. The answers arrive at the receiver.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(worker: NetnsWorker) -> io::Result<(Self, mpsc::UnboundedReceiver<Looked>)> {
+        let (hand, answers) = Hand::start("looks", THREADS, ROOM, move |question| look(&worker, &question))?;
+        Ok((Self(hand), answers))
+    }
+
+    /// Which container of `pod` is `container`? False: too many questions of this pod are open.
+    #[must_use]
+    pub fn container(&self, pod: &PodCgroup, container: CgroupId) -> bool {
+        self.0.ask(pod.id, Question { pod: pod.clone(), what: What::Container(container) })
+    }
+
+    /// In which network namespace does `pod` live, in the one that is `known` or in another? False: as [`Looks::container`].
+    #[must_use]
+    pub fn netns(&self, pod: &PodCgroup, known: Option<Netns>) -> bool {
+        self.0.ask(pod.id, Question { pod: pod.clone(), what: What::Netns(known) })
+    }
+}
+
+fn look(worker: &NetnsWorker, question: &Question) -> Looked {
+    let (pod, gate) = (&question.pod, question.pod.id);
+    let container = match &question.what {
+        What::Container(container) => *container,
+        What::Netns(known) => {
+            let processes = pod.netns_processes().unwrap_or_default();
+            return Looked { gate, container: None, netns: Netns::of_pod(worker, known.as_ref(), &processes) };
+        }
+    };
+    // A pod that cannot be listed is gone, and its containers with it.
+    let there = pod.containers().unwrap_or_default().into_iter().find(|there| there.id == container);
+    let (found, netns) = match there {
+        None => (Container::Gone, None),
+        Some(there) => {
+            let (name, netns) = identity::look(&there.path, pod.uid);
+            let found = match name {
+                Ok(identity) => Container::Named(identity.name),
+                Err(IdentityError::Pause { .. }) => Container::Sandbox,
+                Err(error) => Container::Untold(there.container, error),
+            };
+            (found, netns.and_then(|file| Netns::of_file(worker, file).ok()))
+        }
+    };
+    Looked { gate, container: Some((container, found)), netns }
+}
