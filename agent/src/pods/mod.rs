@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod event_limits;
 pub mod events;
 mod label_selector;
+pub mod object;
 pub mod pod;
 mod ports;
 pub mod presets;

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1 as k8s;
 use kube::{
     Api, Client,
     runtime::{watcher, watcher::watcher as watch},
@@ -16,7 +15,10 @@ use super::{
     follow::{News, follow, watch_config},
     report::{Report, Reports, Source},
 };
-use crate::pods::pod::{Pod, PodError};
+use crate::pods::{
+    object::PodObject,
+    pod::{Pod, PodError},
+};
 
 /// The longest that connecting to the API server may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -51,13 +53,13 @@ impl Source for ApiServer {
     const NAME: SourceName = SourceName::ApiServer;
 
     async fn run(self, reports: Reports) {
-        let pods: Api<k8s::Pod> = Api::all(self.client);
+        let pods: Api<PodObject> = Api::all(self.client);
         let config: watcher::Config = watch_config().fields(&format!("spec.nodeName={}", self.node));
         follow(|| watch(pods.clone(), config.clone()), told, "list and watch on pods", &reports).await;
     }
 }
 
-fn told(news: News<k8s::Pod>) -> Option<Report> {
+fn told(news: News<PodObject>) -> Option<Report> {
     match news {
         News::All(pods) => {
             Some(Report::Listed { pods: pods.iter().filter_map(known).collect(), asked: Vec::new(), fault: None })
@@ -67,7 +69,7 @@ fn told(news: News<k8s::Pod>) -> Option<Report> {
     }
 }
 
-fn known(pod: &k8s::Pod) -> Option<Pod> {
+fn known(pod: &PodObject) -> Option<Pod> {
     pod.try_into()
         .inspect_err(|error: &PodError| tracing::warn!(why = %chain(error), "a pod of the API server is ignored"))
         .ok()

@@ -13,7 +13,6 @@ use hyper::{
     header::{AUTHORIZATION, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1 as k8s;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,7 +21,10 @@ use super::{
     explain::{chain, words},
     kubelet_trust::{Trust, TrustError},
 };
-use crate::pods::pod::{Pod, PodError};
+use crate::pods::{
+    object::PodObject,
+    pod::{Pod, PodError},
+};
 
 /// The largest answer: some hundred pods of at most 1.5 MB each (etcd's limit), which in practice have 10 to 50 kB.
 pub(super) const MAX_BODY: usize = 64 << 20;
@@ -212,7 +214,7 @@ impl KubeletConfig {
 #[derive(serde::Deserialize)]
 struct PodList {
     kind: String,
-    items: Option<Vec<k8s::Pod>>,
+    items: Option<Vec<PodObject>>,
 }
 
 /// The pods of a kubelet's answer (a PodList as JSON), and what is wrong with those that are left out.
