@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::watch;
 
+use super::kubelet_client::KubeletClient;
 pub use super::kubelet_client::{KubeletConfig, KubeletConfigError, KubeletError, parse};
 use super::{
     SourceName,
@@ -34,11 +35,12 @@ impl Source for Kubelet {
     const NAME: SourceName = SourceName::Kubelet;
 
     async fn run(mut self, reports: Reports) {
+        let mut client = KubeletClient::new(self.config.clone());
         let mut backoff = DefaultBackoff::default();
         let mut ignored = BTreeSet::new();
         loop {
             let asked: Vec<_> = self.asks.take().into_iter().collect();
-            match self.config.pods().await {
+            match client.pods().await {
                 Ok((pods, faults)) => {
                     backoff = DefaultBackoff::default();
                     let faults: BTreeSet<_> = faults.iter().map(|fault| chain(fault)).collect();
