@@ -13,5 +13,6 @@ pub mod pod;
 mod ports;
 pub mod presets;
 pub mod source;
+pub mod supervise;
 #[cfg(test)]
 pub(crate) mod testing;
