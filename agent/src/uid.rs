@@ -5,12 +5,11 @@
 
 use std::{fmt, str::FromStr};
 
-/// Digits of a UUID's groups (RFC 9562, 4).
-const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+use uuid::Uuid;
 
 /// A pod's UID.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodUid(u128);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid(Uuid);
 
 /// Text that spells no UID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,41 +20,16 @@ impl FromStr for PodUid {
     type Err = PodUidError;
 
     fn from_str(text: &str) -> Result<Self, PodUidError> {
-        let fault = || PodUidError(text.to_owned());
-        let separator = text.chars().find(|character| ['-', '_'].contains(character));
-        let digits = match separator {
-            None => text.to_owned(),
-            Some(separator) => {
-                let groups: Vec<_> = text.split(separator).collect();
-                if !groups.iter().map(|group| group.len()).eq(GROUPS) {
-                    return Err(fault());
-                }
-                groups.concat()
-            }
-        };
-        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(fault());
-        }
-        u128::from_str_radix(&digits, 16).map(Self).map_err(|_| fault())
+        // A Uuid is also read from braces and as a URN, which are longer.
+        let spelled = matches!(text.len(), 32 | 36) && !(text.contains('-') && text.contains('_'));
+        let uuid = spelled.then(|| Uuid::try_parse(&text.replace('_', "-")).ok()).flatten();
+        uuid.map(Self).ok_or_else(|| PodUidError(text.to_owned()))
     }
 }
 
 impl fmt::Display for PodUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = format!("{:032x}", self.0);
-        let mut rest = digits.as_str();
-        for (index, length) in GROUPS.into_iter().enumerate() {
-            let (group, behind) = rest.split_at(length);
-            write!(f, "{}{group}", if index == 0 { "" } else { "-" })?;
-            rest = behind;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for PodUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PodUid({self})")
+        self.0.fmt(f)
     }
 }
 
@@ -86,6 +60,8 @@ mod tests {
             "0a1b2c3d4-e5f-6071-8293-a4b5c6d7e8f9",
             "+a1b2c3d4e5f60718293a4b5c6d7e8f9",
             "0a1b2c3d4e5f60718293a4b5c6d7e8f90",
+            "{0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9}",
+            "urn:uuid:0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
         ] {
             let error = text.parse::<PodUid>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");

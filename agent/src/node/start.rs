@@ -117,7 +117,7 @@ async fn work(
     let (tell, told) = mpsc::channel(TOLD);
     let name = config.sources.node_name.clone();
     let recorder = config.sources.client.clone().map_or_else(Recorder::nowhere, |client| {
-        Recorder::start(client, name.as_deref().unwrap_or_default(), recorded.clone())
+        Recorder::start(&config.sources.runtime, client, name.as_deref().unwrap_or_default(), recorded.clone())
     });
     let sources = Sources::start(config.sources.clone(), tell)?;
     let node = Node {

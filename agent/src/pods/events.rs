@@ -11,11 +11,12 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::sync::mpsc;
+use tokio::{runtime, sync::mpsc};
 
 use super::{
     event_limits::Limits,
     pod::{Pod, cut},
+    supervise::Restarts,
 };
 use crate::{
     metrics::recorded::{EventResult, Recorded},
@@ -91,15 +92,18 @@ struct Notice {
 }
 
 impl Recorder {
-    /// Starts the task that posts events as `node`. It ends when the last recorder is dropped and the queue is empty.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
+    /// Starts the task that posts events as `node`, on `runtime`. It ends when the last recorder is dropped and the queue is
+    /// empty; should it panic, it is started again.
     #[must_use]
-    pub fn start(client: Client, node: &str, recorded: Recorded) -> Self {
-        let (queue, notices) = mpsc::channel(QUEUE);
-        let instance = cut(node, MAX_INSTANCE).to_owned();
-        tokio::spawn(post(client, instance, notices, recorded.clone()));
+    pub fn start(runtime: &runtime::Handle, client: Client, node: &str, recorded: Recorded) -> Self {
+        let (queue, mut notices) = mpsc::channel(QUEUE);
+        let (instance, counted) = (cut(node, MAX_INSTANCE).to_owned(), recorded.clone());
+        runtime.spawn(async move {
+            let mut restarts = Restarts::of("events");
+            while restarts.run(post(&client, &instance, &mut notices, &counted)).await.is_err() {
+                restarts.wait().await;
+            }
+        });
         Self { queue: Some(queue), recorded }
     }
 
@@ -125,7 +129,7 @@ impl Recorder {
     }
 }
 
-async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Notice>, recorded: Recorded) {
+async fn post(client: &Client, instance: &str, notices: &mut mpsc::Receiver<Notice>, recorded: &Recorded) {
     let mut limits = Limits::default();
     let mut last_error = None;
     while let Some(notice) = notices.recv().await {
@@ -134,7 +138,7 @@ async fn post(client: Client, instance: String, mut notices: mpsc::Receiver<Noti
             continue;
         }
         let events: Api<Event> = Api::namespaced(client.clone(), &notice.namespace);
-        let event = event(notice, &instance);
+        let event = event(notice, instance);
         let error = match tokio::time::timeout(PATIENCE, events.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(super::source::explain(&error, "create on events (events.k8s.io)")),

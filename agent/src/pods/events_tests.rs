@@ -11,7 +11,7 @@ type Server = mock::Handle<hyper::Request<Body>, hyper::Response<Body>>;
 
 fn recorder() -> (Recorder, Server) {
     let (service, server) = mock::pair::<hyper::Request<Body>, hyper::Response<Body>>();
-    (Recorder::start(Client::new(service, "default"), "node-1", Recorded::new()), server)
+    (Recorder::start(&runtime::Handle::current(), Client::new(service, "default"), "node-1", Recorded::new()), server)
 }
 
 /// How many events were not sent, as /metrics says it.
@@ -68,6 +68,26 @@ async fn record_while_the_server_refuses_goes_on_and_is_counted() {
     next(&mut server, 403, refusal).await;
     assert_eq!(next(&mut server, 201, json!({"metadata": {}})).await.1["note"], "2");
     assert_eq!(dropped(&recorder), 1);
+}
+
+#[tokio::test]
+async fn record_after_a_panic_is_posted_all_the_same() {
+    let (posted, mut seen) = mpsc::channel(8);
+    let service = tower::service_fn(move |request: hyper::Request<Body>| {
+        let posted = posted.clone();
+        async move {
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            assert_ne!(event["note"], "1");
+            posted.send(event["note"].clone()).await.unwrap();
+            Ok::<_, tower::BoxError>(hyper::Response::new(Body::from(b"{\"metadata\": {}}".to_vec())))
+        }
+    });
+    let client = Client::new(service, "default");
+    let recorder = Recorder::start(&runtime::Handle::current(), client, "node-1", Recorded::new());
+    recorder.record(&pod("shop", "web"), Happening::ConnectionsHeld, "1");
+    recorder.record(&pod("shop", "web"), Happening::ConnectionsHeld, "2");
+    assert_eq!(seen.recv().await, Some(json!("2")));
 }
 
 #[tokio::test]

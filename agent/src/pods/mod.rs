@@ -8,9 +8,11 @@ pub mod defaults;
 pub mod event_limits;
 pub mod events;
 mod label_selector;
+pub mod object;
 pub mod pod;
 mod ports;
 pub mod presets;
 pub mod source;
+pub mod supervise;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1 as k8s;
-
+use super::object::{PodObject, Spec, Status};
 use crate::uid::{PodUid, PodUidError};
 
 /// What annotations start with that concern us.
@@ -142,10 +141,10 @@ impl Pod {
     }
 }
 
-impl TryFrom<&k8s::Pod> for Pod {
+impl TryFrom<&PodObject> for Pod {
     type Error = PodError;
 
-    fn try_from(pod: &k8s::Pod) -> Result<Self, PodError> {
+    fn try_from(pod: &PodObject) -> Result<Self, PodError> {
         let metadata = &pod.metadata;
         let path = shown_path(metadata.namespace.as_deref(), metadata.name.as_deref());
         let missing = |field| PodError::Missing { pod: path.clone(), field };
@@ -191,12 +190,12 @@ impl TryFrom<&k8s::Pod> for Pod {
     }
 }
 
-fn containers(path: &str, spec: &k8s::PodSpec, status: Option<&k8s::PodStatus>) -> Result<Vec<Container>, PodError> {
+fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Container>, PodError> {
     let init = spec.init_containers.iter().flatten().map(|container| {
         let stays = container.restart_policy.as_deref() == Some("Always");
         (&container.name, if stays { ContainerKind::NativeSidecar } else { ContainerKind::Init })
     });
-    let app = spec.containers.iter().map(|container| (&container.name, ContainerKind::App));
+    let app = spec.containers.iter().flatten().map(|container| (&container.name, ContainerKind::App));
     let ephemeral =
         spec.ephemeral_containers.iter().flatten().map(|container| (&container.name, ContainerKind::Ephemeral));
     let all: Vec<_> = init.chain(app).chain(ephemeral).collect();

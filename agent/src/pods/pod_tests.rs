@@ -6,7 +6,7 @@ use super::*;
 use crate::pods::testing::{json_pod, parsed, uid};
 
 fn error(json: Value) -> String {
-    let pod: k8s::Pod = serde_json::from_value(json).unwrap();
+    let pod: PodObject = serde_json::from_value(json).unwrap();
     let error = Pod::try_from(&pod).unwrap_err();
     std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
@@ -43,6 +43,23 @@ fn try_from_every_field_that_matters_is_taken() {
             ("debug", ContainerKind::Ephemeral, false),
         ]
     );
+}
+
+#[test]
+fn try_from_object_of_a_server_null_lists_and_what_is_not_read_included() {
+    let mut json = json_pod("shop", "web", &uid(1));
+    json["metadata"]["managedFields"] = json!([{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]);
+    json["metadata"]["creationTimestamp"] = Value::Null;
+    json["metadata"]["annotations"] = Value::Null;
+    json["spec"]["initContainers"] = Value::Null;
+    json["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    json["status"] = json!({"conditions": [], "containerStatuses": [{"name": "app", "containerID": "containerd://1"}]});
+    let object: PodObject = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(
+        (object.metadata.resource_version.as_deref(), object.metadata.managed_fields.as_ref()),
+        (Some("1"), None)
+    );
+    assert_eq!(parsed(json).containers[0].id.as_deref(), Some("containerd://1"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) fn pod(namespace: &str, name: &str) -> Pod {
 
 /// A pod from JSON.
 pub(crate) fn parsed(json: Value) -> Pod {
-    let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(json).unwrap();
+    let pod: super::object::PodObject = serde_json::from_value(json).unwrap();
     Pod::try_from(&pod).unwrap()
 }
 

@@ -11,7 +11,10 @@ use hyper::Uri;
 
 use crate::{
     app::error_chain,
-    pods::source::{self, Config, Kind, kubelet::KubeletConfig, kubelet_trust::Trust},
+    pods::{
+        source::{self, Config, Kind, kubelet::KubeletConfig, kubelet_trust::Trust},
+        supervise,
+    },
 };
 
 /// The kubelet's port (KubeletConfiguration v1beta1, `port`).
@@ -65,7 +68,10 @@ impl SourceOptions {
             }
             (kind, _) => kind,
         };
-        let client = match (source::client().await, kind) {
+        let runtime = supervise::thread().context("no thread for the sources")?;
+        // A client works where it was made.
+        let client = runtime.spawn(source::client()).await.context("the API server's configuration")?;
+        let client = match (client, kind) {
             (Ok(client), _) => Some(client),
             (Err(error), Kind::Kubelet | Kind::File) if !namespace_labels => {
                 tracing::info!(error = error_chain(&error), "no Kubernetes Events");
@@ -73,7 +79,7 @@ impl SourceOptions {
             }
             (Err(error), _) => return Err(error.into()),
         };
-        Ok(Config { kind, node_name, client, kubelet, manifests: self.pod_manifests, namespace_labels })
+        Ok(Config { runtime, kind, node_name, client, kubelet, manifests: self.pod_manifests, namespace_labels })
     }
 
     fn kubelet(&self) -> anyhow::Result<Option<KubeletConfig>> {

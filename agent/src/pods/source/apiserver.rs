@@ -2,21 +2,17 @@
 //!
 //! Knows nothing of other sources. Needs list and watch on pods. An object that is no pod of ours is logged and skipped.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use k8s_openapi::api::core::v1 as k8s;
-use kube::{
-    Api, Client,
-    runtime::{watcher, watcher::watcher as watch},
-};
+use kube::{Api, Client};
 
 use super::{
     SourceName,
     explain::chain,
-    follow::{News, follow, watch_config},
+    follow::{Follow, News},
     report::{Report, Reports, Source},
 };
-use crate::pods::pod::{Pod, PodError};
+use crate::pods::{object::PodObject, pod::Pod};
 
 /// The longest that connecting to the API server may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,6 +38,7 @@ pub async fn client() -> Result<Client, ApiError> {
     Client::try_from(config).map_err(ApiError::Client)
 }
 
+#[derive(Clone)]
 pub(super) struct ApiServer {
     pub(super) client: Client,
     pub(super) node: String,
@@ -50,26 +47,30 @@ pub(super) struct ApiServer {
 impl Source for ApiServer {
     const NAME: SourceName = SourceName::ApiServer;
 
-    async fn run(self, reports: Reports) {
-        let pods: Api<k8s::Pod> = Api::all(self.client);
-        let config: watcher::Config = watch_config().fields(&format!("spec.nodeName={}", self.node));
-        follow(|| watch(pods.clone(), config.clone()), told, "list and watch on pods", &reports).await;
+    async fn run(self, reports: Reports) -> Infallible {
+        let follow = Follow {
+            api: Api::all(self.client),
+            fields: Some(format!("spec.nodeName={}", self.node)),
+            permission: "list and watch on pods",
+            convert: known,
+            told,
+            reports,
+        };
+        follow.run().await
     }
 }
 
-fn told(news: News<k8s::Pod>) -> Option<Report> {
+fn told(news: News<Pod>) -> Report {
     match news {
-        News::All(pods) => {
-            Some(Report::Listed { pods: pods.iter().filter_map(known).collect(), asked: Vec::new(), fault: None })
-        }
-        News::Applied(pod) => known(&pod).map(|pod| Report::Applied(Box::new(pod))),
-        News::Deleted(pod) => known(&pod).map(|pod| Report::Deleted { uid: pod.uid, api_uid: pod.api_uid }),
+        News::All(pods) => Report::Listed { pods, asked: Vec::new(), fault: None },
+        News::Applied(pod) => Report::Applied(Box::new(pod)),
+        News::Deleted(pod) => Report::Deleted { uid: pod.uid, api_uid: pod.api_uid },
     }
 }
 
-fn known(pod: &k8s::Pod) -> Option<Pod> {
-    pod.try_into()
-        .inspect_err(|error: &PodError| tracing::warn!(why = %chain(error), "a pod of the API server is ignored"))
+fn known(pod: PodObject) -> Option<Pod> {
+    Pod::try_from(&pod)
+        .inspect_err(|error| tracing::warn!(why = %chain(error), "a pod of the API server is ignored"))
         .ok()
 }
 

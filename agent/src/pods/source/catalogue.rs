@@ -58,8 +58,12 @@ impl Catalogue {
     pub(super) fn handle(&mut self, source: SourceName, report: Report) {
         let why = match &report {
             Report::Listed { fault, .. } => fault.clone(),
-            Report::Failed { why, .. } => Some(why.clone()),
-            Report::Applied(_) | Report::Deleted { .. } | Report::Namespaces(_) | Report::Namespace(..) => None,
+            Report::Failed { why } => Some(why.clone()),
+            Report::Applied(_)
+            | Report::Deleted { .. }
+            | Report::Namespaces(_)
+            | Report::Namespace(..)
+            | Report::Watching => None,
         };
         let state = why.map_or(SourceState::Up, |why| SourceState::Down { why });
         if self.states.insert(source, state.clone()).as_ref() != Some(&state) {
@@ -90,9 +94,10 @@ impl Catalogue {
                 };
                 self.show_all(|pod| pod.namespace == name);
             }
-            Report::Failed { why: _, asked } => {
-                self.questions.extend(asked.into_iter().filter(|uid| self.pending.contains(uid)));
-            }
+            Report::Watching => self.show_all(|_| true),
+            // Whatever it was asked for, it has not answered.
+            Report::Failed { why: _ } if source == SourceName::Kubelet => self.questions.extend(&self.pending),
+            Report::Failed { why: _ } => {}
         }
         self.answer_what_can_be();
     }

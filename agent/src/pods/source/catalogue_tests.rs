@@ -41,6 +41,10 @@ fn listed(pods: &[Pod]) -> Report {
     Report::Listed { pods: pods.to_vec(), asked: Vec::new(), fault: None }
 }
 
+fn failed(why: &str) -> Report {
+    Report::Failed { why: why.to_owned() }
+}
+
 fn deleted(pod: &Pod) -> Report {
     Report::Deleted { uid: pod.uid, api_uid: pod.api_uid }
 }
@@ -83,10 +87,19 @@ fn list_without_a_pod_lets_it_go() {
 fn failure_keeps_every_pod_and_is_told_once() {
     let mut catalogue = Catalogue::new(false, false);
     after(&mut catalogue, API, listed(&[web(1)]));
-    assert_eq!(after(&mut catalogue, API, Report::failed("a".to_owned())), ["apiserver:a"]);
-    assert!(after(&mut catalogue, API, Report::failed("a".to_owned())).is_empty());
-    assert_eq!(after(&mut catalogue, API, Report::failed("b".to_owned())), ["apiserver:b"]);
+    assert_eq!(after(&mut catalogue, API, failed("a")), ["apiserver:a"]);
+    assert!(after(&mut catalogue, API, failed("a")).is_empty());
+    assert_eq!(after(&mut catalogue, API, failed("b")), ["apiserver:b"]);
     assert_eq!(after(&mut catalogue, API, listed(&[web(1)])), ["apiserver:up"]);
+}
+
+#[test]
+fn watch_that_goes_on_is_up_again() {
+    let mut catalogue = Catalogue::new(false, false);
+    after(&mut catalogue, API, listed(&[web(1)]));
+    assert!(after(&mut catalogue, API, Report::Watching).is_empty());
+    after(&mut catalogue, API, failed("away"));
+    assert_eq!(after(&mut catalogue, API, Report::Watching), ["apiserver:up"]);
 }
 
 #[test]
@@ -121,7 +134,7 @@ fn watch_s_version_counts_while_it_is_up_and_the_kubelet_s_when_it_is_down() {
     newer.terminating = true;
     after(&mut catalogue, API, listed(&[newer.clone()]));
     assert_eq!(after(&mut catalogue, KUBELET, listed(&[web(1)])), ["kubelet:up"]);
-    after(&mut catalogue, API, Report::failed("away".to_owned()));
+    after(&mut catalogue, API, failed("away"));
     assert_eq!(after(&mut catalogue, KUBELET, listed(&[web(1)])), ["+web-1"]);
     assert!(catalogue.pods[&id(1)].shown.as_ref().is_some_and(|pod| !pod.terminating));
     assert_eq!(after(&mut catalogue, API, listed(&[newer])), ["apiserver:up", "+web-1"]);
@@ -195,19 +208,17 @@ fn ask_is_answered_by_the_watch_when_that_is_faster_or_the_kubelet_fails() {
     catalogue.ask(id(1));
     catalogue.ask(id(2));
     assert_eq!(after(&mut catalogue, API, Report::Applied(Box::new(web(1)))), ["+web-1", "?01=true"]);
-    let failed = Report::Failed { why: "403".to_owned(), asked: vec![id(1), id(2)] };
-    assert_eq!(after(&mut catalogue, KUBELET, failed), ["kubelet:403", "?02=false"]);
+    assert_eq!(after(&mut catalogue, KUBELET, failed("403")), ["kubelet:403", "?02=false"]);
     assert!(catalogue.take_questions().is_empty());
 }
 
 #[test]
 fn ask_waits_for_the_kubelet_s_return_when_nobody_else_is_there() {
     let mut catalogue = Catalogue::new(true, false);
-    after(&mut catalogue, API, Report::failed("away".to_owned()));
+    after(&mut catalogue, API, failed("away"));
     catalogue.ask(id(1));
     catalogue.take_questions();
-    let failed = Report::Failed { why: "refused".to_owned(), asked: vec![id(1)] };
-    assert_eq!(after(&mut catalogue, KUBELET, failed), ["kubelet:refused"]);
+    assert_eq!(after(&mut catalogue, KUBELET, failed("refused")), ["kubelet:refused"]);
     assert_eq!(catalogue.take_questions(), [id(1)].into());
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -43,6 +44,7 @@ enum FileError {
     Watch { path: PathBuf, source: io::Error },
 }
 
+#[derive(Clone)]
 pub(super) struct File {
     path: PathBuf,
     /// The last good pods of each manifest.
@@ -52,7 +54,7 @@ pub(super) struct File {
 impl Source for File {
     const NAME: SourceName = SourceName::File;
 
-    async fn run(mut self, reports: Reports) {
+    async fn run(mut self, reports: Reports) -> Infallible {
         let mut backoff = DefaultBackoff::default();
         loop {
             match self.watch() {
@@ -60,7 +62,7 @@ impl Source for File {
                     let report = match self.read() {
                         Ok(report) => report,
                         Err(error) => {
-                            reports.send(Report::failed(chain(&error))).await;
+                            reports.send(Report::Failed { why: chain(&error) }).await;
                             break;
                         }
                     };
@@ -72,7 +74,7 @@ impl Source for File {
                         _ => break,
                     }
                 },
-                Err(error) => reports.send(Report::failed(chain(&error))).await,
+                Err(error) => reports.send(Report::Failed { why: chain(&error) }).await,
             }
             if let Some(delay) = backoff.next() {
                 tokio::time::sleep(delay).await;

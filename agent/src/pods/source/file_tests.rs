@@ -11,7 +11,7 @@ use crate::pods::testing::{json_pod, uid};
 struct Fixture {
     directory: TempDir,
     reports: mpsc::Receiver<(SourceName, Report)>,
-    _tasks: tokio::task::JoinSet<()>,
+    _tasks: tokio::task::JoinSet<Infallible>,
 }
 
 impl Fixture {

@@ -3,11 +3,12 @@
 //! Knows nothing of other sources. The kubelet has no watch; each answer is all that it knows. Questions that come while one is
 //! on its way are one question, and after a failure it is left alone for a while, longer each time.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::watch;
 
+use super::kubelet_client::KubeletClient;
 pub use super::kubelet_client::{KubeletConfig, KubeletConfigError, KubeletError, parse};
 use super::{
     SourceName,
@@ -23,6 +24,7 @@ pub(super) const BESIDE: Duration = Duration::from_secs(60);
 /// The least time between two questions.
 const LULL: Duration = Duration::from_millis(200);
 
+#[derive(Clone)]
 pub(super) struct Kubelet {
     pub(super) config: KubeletConfig,
     pub(super) asks: Arc<Asks>,
@@ -33,12 +35,13 @@ pub(super) struct Kubelet {
 impl Source for Kubelet {
     const NAME: SourceName = SourceName::Kubelet;
 
-    async fn run(mut self, reports: Reports) {
+    async fn run(mut self, reports: Reports) -> Infallible {
+        let mut client = KubeletClient::new(self.config.clone());
         let mut backoff = DefaultBackoff::default();
         let mut ignored = BTreeSet::new();
         loop {
             let asked: Vec<_> = self.asks.take().into_iter().collect();
-            match self.config.pods().await {
+            match client.pods().await {
                 Ok((pods, faults)) => {
                     backoff = DefaultBackoff::default();
                     let faults: BTreeSet<_> = faults.iter().map(|fault| chain(fault)).collect();
@@ -51,7 +54,7 @@ impl Source for Kubelet {
                     self.rest().await;
                 }
                 Err(error) => {
-                    reports.send(Report::Failed { why: chain(&error), asked }).await;
+                    reports.send(Report::Failed { why: chain(&error) }).await;
                     tokio::time::sleep(backoff.next().unwrap_or(BESIDE)).await;
                 }
             }

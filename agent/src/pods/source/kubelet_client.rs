@@ -1,28 +1,31 @@
-//! One question to the kubelet: GET /pods, on a connection of its own.
+//! Questions to the kubelet: GET /pods, on a connection that is kept.
 //!
-//! Knows nothing of when to ask. Token and certificates are read for every question, so that rotation needs no care; an answer
-//! is bounded in time and size.
+//! Token and certificates are read for every question, so that rotation needs no care: another certificate takes another
+//! connection. An answer is bounded in time and size. kube's client is not used: it has no place for a pinned certificate, and
+//! keeps a token for a minute.
 
-use std::{fs, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error as _, fs, io, net::IpAddr, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::{
     Request, StatusCode, Uri,
     body::Bytes,
-    client::conn::http1,
-    header::{AUTHORIZATION, HOST, HeaderValue},
+    header::{AUTHORIZATION, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1 as k8s;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, Error, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 
 use super::{
     explain::{chain, words},
     kubelet_trust::{Trust, TrustError},
 };
-use crate::pods::pod::{Pod, PodError};
+use crate::pods::{
+    object::PodObject,
+    pod::{Pod, PodError},
+};
 
 /// The largest answer: some hundred pods of at most 1.5 MB each (etcd's limit), which in practice have 10 to 50 kB.
 pub(super) const MAX_BODY: usize = 64 << 20;
@@ -79,7 +82,7 @@ pub enum KubeletError {
         authority: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Error,
     },
     /// It is not the one that it should be, or speaks no TLS.
     #[error("the kubelet at {authority} is not trusted (--kubelet-ca or --kubelet-certificate name what it presents)")]
@@ -88,11 +91,11 @@ pub enum KubeletError {
         authority: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Error,
     },
     /// The connection broke, or what came was no HTTP.
     #[error("the kubelet's answer is broken")]
-    Http(#[from] hyper::Error),
+    Http(#[source] Error),
     /// The request could not be made.
     #[error("the kubelet's address makes no request")]
     Request(#[from] hyper::http::Error),
@@ -141,63 +144,6 @@ impl KubeletConfig {
         }
     }
 
-    /// Every pod that the kubelet has, and what is wrong with those that are left out.
-    ///
-    /// # Errors
-    /// When there is no answer, or one that is no list of pods.
-    pub async fn pods(&self) -> Result<(Vec<Pod>, Vec<PodError>), KubeletError> {
-        let body = tokio::time::timeout(PATIENCE, self.ask()).await.map_err(|_| KubeletError::TimedOut)??;
-        Ok(parse(&body)?)
-    }
-
-    async fn ask(&self) -> Result<Bytes, KubeletError> {
-        let token = self.token()?;
-        let host = self.url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let authority = format!("{}:{}", self.url.host().unwrap_or_default(), self.port());
-        let server = ServerName::try_from(host.to_owned()).map_err(|error| KubeletError::Tls {
-            authority: authority.clone(),
-            source: std::io::Error::other(error),
-        })?;
-        let tls = TlsConnector::from(Arc::new(self.trust.tls()?));
-        let tcp = TcpStream::connect((host, self.port()))
-            .await
-            .map_err(|source| KubeletError::Connect { authority: authority.clone(), source })?;
-        let stream = tls
-            .connect(server, tcp)
-            .await
-            .map_err(|source| KubeletError::Tls { authority: authority.clone(), source })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get("/pods").header(HOST, &authority).header(AUTHORIZATION, token);
-        let request = request.body(Empty::<Bytes>::new())?;
-        let exchange = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() { KubeletError::TooLarge } else { KubeletError::Body(chain(&*error)) }
-            })?;
-            let body = body.to_bytes();
-            match status {
-                StatusCode::OK => Ok(body),
-                StatusCode::UNAUTHORIZED => Err(KubeletError::Unauthorized),
-                StatusCode::FORBIDDEN => Err(KubeletError::Forbidden(words(&String::from_utf8_lossy(&body)))),
-                other => Err(KubeletError::Status(other)),
-            }
-        };
-        tokio::pin!(exchange, connection);
-        // The connection is driven until the exchange is over, and then dropped with it.
-        let mut driven = false;
-        loop {
-            tokio::select! {
-                answer = &mut exchange => return answer,
-                ended = &mut connection, if !driven => { driven = true; ended?; }
-            }
-        }
-    }
-
-    fn port(&self) -> u16 {
-        self.url.port_u16().unwrap_or(443)
-    }
-
     fn token(&self) -> Result<HeaderValue, KubeletError> {
         let fault = |source| KubeletError::Token { path: self.token_file.clone(), source };
         let token = fs::read_to_string(&self.token_file).map_err(|error| fault(error.into()))?;
@@ -208,11 +154,73 @@ impl KubeletConfig {
     }
 }
 
+/// Asks one kubelet.
+pub(super) struct KubeletClient {
+    config: KubeletConfig,
+    /// With the certificates that it trusts.
+    client: Option<(Vec<u8>, Https)>,
+}
+
+type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+impl KubeletClient {
+    pub(super) fn new(config: KubeletConfig) -> Self {
+        Self { config, client: None }
+    }
+
+    /// Every pod that the kubelet has, and what is wrong with those that are left out.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is no list of pods.
+    pub(super) async fn pods(&mut self) -> Result<(Vec<Pod>, Vec<PodError>), KubeletError> {
+        let body = tokio::time::timeout(PATIENCE, self.ask()).await.map_err(|_| KubeletError::TimedOut)??;
+        Ok(parse(&body)?)
+    }
+
+    async fn ask(&mut self) -> Result<Bytes, KubeletError> {
+        let authority = self.config.url.authority().map(ToString::to_string).unwrap_or_default();
+        let request = Request::get(format!("https://{authority}/pods")).header(AUTHORIZATION, self.config.token()?);
+        let asked = self.client()?.request(request.body(Empty::new())?).await;
+        let response = asked.map_err(|source| match source.source() {
+            // What TLS says comes as an I/O error; what its connector meets before that has a type of its own.
+            Some(cause) if source.is_connect() && cause.is::<io::Error>() => KubeletError::Tls { authority, source },
+            _ if source.is_connect() => KubeletError::Connect { authority, source },
+            _ => KubeletError::Http(source),
+        })?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { KubeletError::TooLarge } else { KubeletError::Body(chain(&*error)) }
+        })?;
+        let body = body.to_bytes();
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::UNAUTHORIZED => Err(KubeletError::Unauthorized),
+            StatusCode::FORBIDDEN => Err(KubeletError::Forbidden(words(&String::from_utf8_lossy(&body)))),
+            other => Err(KubeletError::Status(other)),
+        }
+    }
+
+    /// The client that trusts what there is to trust now.
+    fn client(&mut self) -> Result<&Https, KubeletError> {
+        let certificates = self.config.trust.certificates()?;
+        let kept = self.client.take().filter(|(trusted, _)| *trusted == certificates);
+        let client = match kept {
+            Some((_, client)) => client,
+            None => {
+                let tls = self.config.trust.tls(&certificates)?;
+                let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+                Client::builder(TokioExecutor::new()).build(connector)
+            }
+        };
+        Ok(&self.client.insert((certificates, client)).1)
+    }
+}
+
 /// What a kubelet sends; no items are `null` in Go.
 #[derive(serde::Deserialize)]
 struct PodList {
     kind: String,
-    items: Option<Vec<k8s::Pod>>,
+    items: Option<Vec<PodObject>>,
 }
 
 /// The pods of a kubelet's answer (a PodList as JSON), and what is wrong with those that are left out.

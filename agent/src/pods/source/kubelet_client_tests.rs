@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    super::kubelet_testing::{FakeKubelet, answer},
+    super::kubelet_testing::{FakeKubelet, answer, keeping},
     *,
 };
 use crate::pods::testing::{json_list, json_pod, uid};
@@ -13,21 +13,35 @@ fn pods() -> Vec<u8> {
 }
 
 async fn error(config: &KubeletConfig) -> String {
-    chain(&config.pods().await.unwrap_err())
+    chain(&KubeletClient::new(config.clone()).pods().await.unwrap_err())
 }
 
 #[tokio::test]
 async fn pods_are_asked_for_with_the_token_of_the_moment() {
     let kubelet = FakeKubelet::start(|_| pods()).await;
-    let config = kubelet.config();
-    let (found, faults) = config.pods().await.unwrap();
+    let mut client = KubeletClient::new(kubelet.config());
+    let (found, faults) = client.pods().await.unwrap();
     assert_eq!((found[0].path(), faults.len()), ("shop/web".to_owned(), 0));
     std::fs::write(kubelet.file("token"), "rotated").unwrap();
-    config.pods().await.unwrap();
+    client.pods().await.unwrap();
     let heads = kubelet.heads();
     assert!(heads[0].starts_with("GET /pods HTTP/1.1\r\n"), "{heads:?}");
     assert!(heads[0].contains("authorization: Bearer secret\r\n"), "{heads:?}");
     assert!(heads[1].contains("authorization: Bearer rotated\r\n"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn pods_are_asked_for_on_one_connection_as_long_as_the_trust_is_the_same() {
+    let kubelet = FakeKubelet::start(|_| keeping("200 OK", &json_list(&[]).to_string())).await;
+    let mut client = KubeletClient::new(kubelet.config());
+    for _ in 0..3 {
+        client.pods().await.unwrap();
+    }
+    assert_eq!((kubelet.heads().len(), kubelet.connections()), (3, 1));
+    let more = std::fs::read_to_string(kubelet.file("kubelet.crt")).unwrap().repeat(2);
+    std::fs::write(kubelet.file("kubelet.crt"), more).unwrap();
+    client.pods().await.unwrap();
+    assert_eq!(kubelet.connections(), 2);
 }
 
 #[tokio::test]
@@ -37,7 +51,7 @@ async fn certificate_is_accepted_when_pinned_signed_or_not_asked_for() {
     {
         let config = KubeletConfig { trust, ..kubelet.config() };
         assert!(config.check().is_ok());
-        assert_eq!(config.pods().await.unwrap().0.len(), 1, "{:?}", config.trust);
+        assert_eq!(KubeletClient::new(config).pods().await.unwrap().0.len(), 1);
     }
 }
 
@@ -55,13 +69,13 @@ async fn certificate_of_somebody_else_gets_no_token() {
 #[tokio::test]
 async fn pinned_certificate_that_rotates_is_read_again() {
     let kubelet = FakeKubelet::start(|_| pods()).await;
-    let config = kubelet.config();
+    let mut client = KubeletClient::new(kubelet.config());
     let own = std::fs::read(kubelet.file("kubelet.crt")).unwrap();
     let other = FakeKubelet::start(|_| pods()).await;
     std::fs::copy(other.file("kubelet.crt"), kubelet.file("kubelet.crt")).unwrap();
-    assert!(config.pods().await.is_err());
+    assert!(client.pods().await.is_err());
     std::fs::write(kubelet.file("kubelet.crt"), own).unwrap();
-    assert!(config.pods().await.is_ok());
+    assert!(client.pods().await.is_ok());
 }
 
 #[tokio::test]

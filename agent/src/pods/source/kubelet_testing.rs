@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rustls::{
@@ -19,11 +22,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{kubelet::KubeletConfig, kubelet_trust::Trust};
 
-/// It answers each request, given its head, with these bytes, and closes.
+/// It answers each request, given its head, with these bytes, and closes but after an answer of [`keeping`].
 pub(super) struct FakeKubelet {
     pub(super) directory: TempDir,
     pub(super) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl FakeKubelet {
@@ -43,25 +47,33 @@ impl FakeKubelet {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
-        let (seen, answer) = (Arc::clone(&heads), Arc::new(answer));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (seen, accepted, answer) = (Arc::clone(&heads), Arc::clone(&connections), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, seen, answer) = (acceptor.clone(), Arc::clone(&seen), Arc::clone(&answer));
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(tcp).await else { return };
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        head.push(byte);
+                    loop {
+                        let mut head = Vec::new();
+                        while !head.ends_with(b"\r\n\r\n") {
+                            let Ok(byte) = stream.read_u8().await else { return };
+                            head.push(byte);
+                        }
+                        let head = String::from_utf8(head).unwrap();
+                        seen.lock().unwrap().push(head.clone());
+                        let answer = answer(&head);
+                        let _ = stream.write_all(&answer).await;
+                        if !String::from_utf8_lossy(&answer).contains("\r\nconnection: keep-alive\r\n") {
+                            break;
+                        }
                     }
-                    let head = String::from_utf8(head).unwrap();
-                    seen.lock().unwrap().push(head.clone());
-                    let _ = stream.write_all(&answer(&head)).await;
                     let _ = stream.shutdown().await;
                 });
             }
         });
-        Self { directory, address, heads }
+        Self { directory, address, heads, connections }
     }
 
     /// How to ask it, with its certificate pinned.
@@ -78,13 +90,28 @@ impl FakeKubelet {
         self.directory.path().join(name)
     }
 
+    /// How many connections it accepted.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     /// The heads of all requests so far.
     pub(super) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
 
-/// An HTTP answer.
+/// An HTTP answer, the last on its connection.
 pub(super) fn answer(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    http(status, "close", body)
+}
+
+/// An HTTP answer that others may follow.
+pub(super) fn keeping(status: &str, body: &str) -> Vec<u8> {
+    http(status, "keep-alive", body)
+}
+
+fn http(status: &str, connection: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: {connection}\r\n\r\n{body}").into_bytes()
 }

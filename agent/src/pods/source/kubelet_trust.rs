@@ -3,7 +3,12 @@
 //! Knows nothing of requests. By default a kubelet signs its own certificate, so that a CA is often of no use: then its very
 //! certificate is pinned, or nothing is checked at all, which is allowed to this node's own addresses only.
 
-use std::{fs, io, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -12,7 +17,10 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, ServerName, UnixTime,
+        pem::{self, PemObject as _},
+    },
 };
 
 /// How the kubelet's certificate is checked.
@@ -36,7 +44,7 @@ pub enum TrustError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rustls::pki_types::pem::Error,
+        source: pem::Error,
     },
     /// Certificates that no chain can end with.
     #[error("{} holds no usable CA certificate", path.display())]
@@ -53,20 +61,30 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// A TLS configuration. Files are read each time: a kubelet that rotates its certificate needs no restart of ours.
-    pub(super) fn tls(&self) -> Result<ClientConfig, TrustError> {
+    /// What the file of certificates holds now: a kubelet that rotates its own needs no restart of ours.
+    pub(super) fn certificates(&self) -> Result<Vec<u8>, TrustError> {
+        match self {
+            Self::Ca(path) | Self::Pinned(path) => fs::read(path)
+                .map_err(|error| TrustError::Certificates { path: path.clone(), source: pem::Error::Io(error) }),
+            Self::Unverified => Ok(Vec::new()),
+        }
+    }
+
+    /// A TLS configuration that trusts these [`Trust::certificates`].
+    pub(super) fn tls(&self, text: &[u8]) -> Result<ClientConfig, TrustError> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match self {
             Self::Ca(path) => {
                 let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(certificates(path)?);
+                roots.add_parsable_certificates(certificates(path, text)?);
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                     .build()
                     .map_err(|source| TrustError::Ca { path: path.clone(), source: source.into() })?
             }
-            Self::Pinned(path) => {
-                Arc::new(OneOf { certificate: certificates(path)?.into_iter().next(), provider: Arc::clone(&provider) })
-            }
+            Self::Pinned(path) => Arc::new(OneOf {
+                certificate: certificates(path, text)?.into_iter().next(),
+                provider: Arc::clone(&provider),
+            }),
             Self::Unverified => Arc::new(OneOf { certificate: None, provider: Arc::clone(&provider) }),
         };
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -83,13 +101,11 @@ impl Trust {
     }
 }
 
-/// The certificates in a file, at least one.
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    use rustls::pki_types::pem::Error;
-    let fault = |source| TrustError::Certificates { path: path.clone(), source };
-    let text = fs::read(path).map_err(|error: io::Error| fault(Error::Io(error)))?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(fault)?;
-    if found.is_empty() { Err(fault(Error::NoItemsFound)) } else { Ok(found) }
+/// The certificates in a file's text, at least one.
+fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let fault = |source| TrustError::Certificates { path: path.to_owned(), source };
+    let found = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(fault)?;
+    if found.is_empty() { Err(fault(pem::Error::NoItemsFound)) } else { Ok(found) }
 }
 
 /// Accepts one certificate, or (`None`) any; either way the server must prove that it has the key.

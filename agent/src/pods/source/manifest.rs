@@ -6,10 +6,9 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use k8s_openapi::api::core::v1 as k8s;
-
 use crate::pods::{
     bad::printable,
+    object::PodObject,
     pod::{Pod, PodError},
 };
 
@@ -71,7 +70,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Pod>, ManifestError> {
             other => return Err(ManifestError::Kind { document, kind: printable(other) }),
         };
         for item in items {
-            let mut pod = k8s::Pod::deserialize(item).map_err(|source| ManifestError::Shape { document, source })?;
+            let mut pod = PodObject::deserialize(item).map_err(|source| ManifestError::Shape { document, source })?;
             pod.metadata.namespace.get_or_insert_with(|| "default".to_owned());
             pods.push(Pod::try_from(&pod).map_err(|source| ManifestError::Pod { document, source })?);
         }

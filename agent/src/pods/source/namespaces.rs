@@ -2,16 +2,19 @@
 //!
 //! Knows nothing of pods or selectors. Needs list and watch on namespaces; started only where labels matter.
 
+use std::convert::Infallible;
+
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, core::PartialObjectMeta, runtime::watcher::watcher as watch};
+use kube::{Api, Client, core::PartialObjectMeta};
 
 use super::{
     SourceName,
-    follow::{News, follow, watch_config},
+    follow::{Follow, News},
     report::{Report, Reports, Source},
 };
 use crate::pods::pod::Labels;
 
+#[derive(Clone)]
 pub(super) struct Namespaces {
     pub(super) client: Client,
 }
@@ -19,18 +22,24 @@ pub(super) struct Namespaces {
 impl Source for Namespaces {
     const NAME: SourceName = SourceName::Namespaces;
 
-    async fn run(self, reports: Reports) {
-        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client);
-        let begin = || watch(namespaces.clone(), watch_config());
-        follow(begin, told, "list and watch on namespaces (for --namespace-selector)", &reports).await;
+    async fn run(self, reports: Reports) -> Infallible {
+        let follow = Follow {
+            api: Api::all(self.client),
+            fields: None,
+            permission: "list and watch on namespaces (for --namespace-selector)",
+            convert: labels,
+            told,
+            reports,
+        };
+        follow.run().await
     }
 }
 
-fn told(news: News<PartialObjectMeta<Namespace>>) -> Option<Report> {
+fn told(news: News<(String, Labels)>) -> Report {
     match news {
-        News::All(all) => Some(Report::Namespaces(all.into_iter().filter_map(labels).collect())),
-        News::Applied(one) => labels(one).map(|(name, labels)| Report::Namespace(name, Some(labels))),
-        News::Deleted(one) => one.metadata.name.map(|name| Report::Namespace(name, None)),
+        News::All(all) => Report::Namespaces(all.into_iter().collect()),
+        News::Applied((name, labels)) => Report::Namespace(name, Some(labels)),
+        News::Deleted((name, _)) => Report::Namespace(name, None),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of other sources, or of what comes of a report.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use tokio::sync::mpsc;
 
@@ -37,20 +37,13 @@ pub(super) enum Report {
     Namespaces(BTreeMap<String, Labels>),
     /// A namespace is new, has changed, or (`None`) was deleted.
     Namespace(String, Option<Labels>),
+    /// What follows the last report is on its way as it happens.
+    Watching,
     /// Nothing can be had for now.
     Failed {
         /// What is missing, and what to do.
         why: String,
-        /// Who was asked for.
-        asked: Vec<PodUid>,
     },
-}
-
-impl Report {
-    /// Nothing can be had, and nobody was asked for.
-    pub(super) fn failed(why: String) -> Self {
-        Self::Failed { why, asked: Vec::new() }
-    }
 }
 
 /// Where one source reports to.
@@ -68,10 +61,10 @@ impl Reports {
 }
 
 /// Something that finds pods, until it is dropped.
-pub(super) trait Source: Send + 'static {
+pub(super) trait Source: Clone + Send + 'static {
     /// Who reports.
     const NAME: SourceName;
 
     /// Reports what it finds, for ever.
-    fn run(self, reports: Reports) -> impl Future<Output = ()> + Send;
+    fn run(self, reports: Reports) -> impl Future<Output = Infallible> + Send;
 }

@@ -1,7 +1,7 @@
 //! All of it together: a real TLS kubelet, a scripted API server, real tasks.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ type Server = mock::Handle<hyper::Request<Body>, hyper::Response<Body>>;
 fn config(kind: Kind) -> (Config, Server) {
     let (service, server) = mock::pair::<hyper::Request<Body>, hyper::Response<Body>>();
     let config = Config {
+        runtime: runtime::Handle::current(),
         kind,
         node_name: Some("node-1".to_owned()),
         client: Some(Client::new(service, "default")),
@@ -84,6 +85,76 @@ async fn auto_asks_the_kubelet_once_for_a_pod_that_the_watch_does_not_know() {
     handle.ask(uid(2).parse().unwrap());
     let answered = until(&mut events, |event| matches!(event, SourceEvent::Answered { .. })).await;
     assert_eq!(answered, SourceEvent::Answered { uid: uid(2).parse().unwrap(), known: false });
+}
+
+#[tokio::test]
+async fn pod_that_the_kubelet_does_not_know_yet_is_asked_for_until_it_does() {
+    // Its first answers are the list, two without the pod, and one that fails.
+    let answers = AtomicUsize::new(0);
+    let kubelet = FakeKubelet::start(move |_| match answers.fetch_add(1, Ordering::SeqCst) {
+        0..3 => answer("200 OK", &json_list(&[]).to_string()),
+        3 => answer("500 Internal Server Error", ""),
+        _ => answer("200 OK", &json_list(&[json_pod("shop", "late", &uid(1))]).to_string()),
+    })
+    .await;
+    let (mut config, mut server) = config(Kind::Auto);
+    config.kubelet = Some(kubelet.config());
+    let (to, mut events) = mpsc::channel(64);
+    let handle = Sources::start(config, to).unwrap();
+    // The watch says nothing of it: only questions find it, and the kubelet is asked by itself once a minute.
+    answer_list(&mut server, 200, json_list(&[]).to_string()).await;
+    until(&mut events, |event| *event == SourceEvent::Synced).await;
+    handle.ask(uid(1).parse().unwrap());
+    until(&mut events, |event| matches!(event, SourceEvent::Answered { known: false, .. })).await;
+    until(&mut events, |event| matches!(event, SourceEvent::Seen(pod) if pod.name == "late")).await;
+}
+
+#[tokio::test]
+async fn source_that_panics_is_down_and_starts_again() {
+    let requests = AtomicUsize::new(0);
+    let service = tower::service_fn(move |_: hyper::Request<Body>| {
+        let first = requests.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            assert!(!first, "boom");
+            let list = json_list(&[json_pod("shop", "web", &uid(1))]).to_string();
+            Ok::<_, tower::BoxError>(hyper::Response::new(Body::from(list.into_bytes())))
+        }
+    });
+    let (mut config, _server) = config(Kind::Apiserver);
+    config.client = Some(Client::new(service, "default"));
+    let (to, mut events) = mpsc::channel(64);
+    let _handle = Sources::start(config, to).unwrap();
+    let down = next(&mut events).await;
+    let SourceEvent::Health { source: SourceName::ApiServer, state: SourceState::Down { why } } = &down else {
+        panic!("{down:?}")
+    };
+    assert_eq!(why, "a defect of conngate, please report it: boom");
+    until(&mut events, |event| matches!(event, SourceEvent::Seen(pod) if pod.name == "web")).await;
+}
+
+#[test]
+fn sources_need_no_turn_of_the_runtime_that_hears_of_them() {
+    let runtime = crate::pods::supervise::thread().unwrap();
+    let (to, mut events) = mpsc::channel(64);
+    let service = || {
+        let list = json_list(&[json_pod("shop", "web", &uid(1))]).to_string();
+        std::future::ready(Ok::<_, tower::BoxError>(hyper::Response::new(Body::from(list.into_bytes()))))
+    };
+    let client = runtime.block_on(async { Client::new(tower::service_fn(move |_| service()), "default") });
+    let (kubelet, manifests) = (None, None);
+    let node_name = Some("node-1".to_owned());
+    let config = Config {
+        runtime,
+        kind: Kind::Apiserver,
+        node_name,
+        client: Some(client),
+        kubelet,
+        manifests,
+        namespace_labels: false,
+    };
+    // This thread has no runtime at all.
+    let _handle = Sources::start(config, to).unwrap();
+    assert!(std::iter::from_fn(|| events.blocking_recv()).any(|event| matches!(event, SourceEvent::Seen(_))));
 }
 
 #[tokio::test]

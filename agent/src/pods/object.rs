@@ -1,0 +1,130 @@
+//! A pod as Kubernetes' servers write it, with the fields that are read and no others.
+//!
+//! What is left out (managed fields, volumes, environments, conditions: most of a pod's bytes) is skipped while parsing and
+//! never kept. Lists may be `null`, as Go writes empty ones.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+/// A pod.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PodObject {
+    /// Name, namespace, UID, version, annotations and when it was deleted.
+    #[serde(default, deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// What it asks for.
+    pub spec: Option<Spec>,
+    /// How far it is.
+    pub status: Option<Status>,
+}
+
+/// What a pod asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// The node it is bound to.
+    pub node_name: Option<String>,
+    /// Whether it uses the node's network namespace.
+    pub host_network: Option<bool>,
+    /// Whether it uses the node's user namespace.
+    pub host_users: Option<bool>,
+    /// Containers that run before the others.
+    pub init_containers: Option<Vec<Container>>,
+    /// Its containers.
+    pub containers: Option<Vec<Container>>,
+    /// Containers added to a running pod.
+    pub ephemeral_containers: Option<Vec<Container>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// `Always` makes an init container a sidecar.
+    pub restart_policy: Option<String>,
+}
+
+/// How far a pod is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Pending, Running, Succeeded, Failed or Unknown.
+    pub phase: Option<String>,
+    /// Statuses of init containers.
+    pub init_container_statuses: Option<Vec<ContainerStatus>>,
+    /// Statuses of containers.
+    pub container_statuses: Option<Vec<ContainerStatus>>,
+    /// Statuses of ephemeral containers.
+    pub ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+/// How far a container is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Whether it is ready.
+    #[serde(default)]
+    pub ready: bool,
+    /// Its id, as `containerd://<id>`.
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
+}
+
+/// [`ObjectMeta`] without the managed fields, which are often the larger part of it.
+fn metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        annotations: Option<BTreeMap<String, String>>,
+        deletion_timestamp: Option<Time>,
+    }
+    let Metadata { name, namespace, uid, resource_version, annotations, deletion_timestamp } =
+        Metadata::deserialize(from)?;
+    Ok(ObjectMeta { name, namespace, uid, resource_version, annotations, deletion_timestamp, ..ObjectMeta::default() })
+}
+
+impl Resource for PodObject {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
