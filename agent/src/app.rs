@@ -250,7 +250,7 @@ impl App {
         }
         let is_gated = enrolled.spec.is_some();
         let netns = enrolled.netns();
-        self.lot.park(record, netns);
+        self.lot.park(record, netns, &enrolled.home);
         self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
         if is_gated {
             self.notices.push_back(Notice::Held(Box::new(record)));
@@ -261,8 +261,9 @@ impl App {
     pub fn pass(&mut self, record: ParkedRecord) {
         self.classified(&record);
         let socket = record.header.socket;
-        let netns = self.enrolled.by_gate(record.header.gate).and_then(Enrolled::netns);
-        self.lot.park(record, netns);
+        let Some(enrolled) = self.enrolled.by_gate(record.header.gate) else { return };
+        let netns = enrolled.netns();
+        self.lot.park(record, netns, &enrolled.home);
         self.lot.replay(&[socket], clock::now());
         self.lot.unpark(socket);
     }

@@ -8,8 +8,20 @@ pub const MAX_SYNCNT: u32 = 127;
 /// `TCP_SYN_RETRIES`, the kernel's default of `net.ipv4.tcp_syn_retries`.
 pub const ORDINARY_RETRIES: u32 = 6;
 
-/// After this many drops the kernel's own exponential back-off takes over: 127 steady retries would end a hold at 64 s.
+/// The attempts of one hold; what is left of [`MAX_SYNCNT`] is for the time after it.
+pub const HOLD_ATTEMPTS: u32 = 123;
+
+/// The wait between steady attempts, `TCP_RESOURCE_PROBE_INTERVAL` in include/net/tcp.h, in nanoseconds: nothing makes it longer.
+const STEADY_NS: u64 = 500_000_000;
+
+/// A hold that is longer than steady attempts can carry is steady for this many, then backs off.
 pub const STEADY_ATTEMPTS: u32 = 100;
+
+/// The same where the back-off is bounded by [`back_off_ms`], and so need not be put off.
+pub const STEADY_ATTEMPTS_BOUNDED: u32 = 20;
+
+/// What the kernel accepts as `TCP_RTO_MAX_MS`, `TCP_RTO_MAX_MIN_SEC` and `TCP_RTO_MAX_SEC` in include/net/tcp.h.
+const BACK_OFF_MS: (u32, u32) = (1_000, 120_000);
 
 /// The SYN timeout that the kernel starts from, `TCP_TIMEOUT_INIT`, in seconds.
 const INITIAL_RTO_SECONDS: u64 = 1;
@@ -24,12 +36,31 @@ pub enum Drop {
     BackOff = 0,
 }
 
-/// How the drop number `attempts` (from 0) is returned. Steady only to a socket whose budget was raised: the kernel's own
+/// Whether a hold that has had `attempts` can stay steady for the `left_ns` that it may still last.
+#[inline(always)]
+#[must_use]
+pub const fn stays_steady(attempts: u32, left_ns: u64) -> bool {
+    left_ns <= HOLD_ATTEMPTS.saturating_sub(attempts) as u64 * STEADY_NS
+}
+
+/// How the drop number `attempts` (from 0) is returned. Steady only to a socket whose budget was `raised`: the kernel's own
 /// back-off makes any other last as long as it would on a dead line, be its `TCP_SYNCNT` the application's or the kernel's.
 #[inline(always)]
 #[must_use]
-pub const fn drop_code(attempts: u32, raised: bool) -> Drop {
-    if attempts < STEADY_ATTEMPTS && raised { Drop::Steady } else { Drop::BackOff }
+pub const fn drop_code(attempts: u32, raised: bool, bounded: bool, left_ns: u64) -> Drop {
+    let steady = if bounded { STEADY_ATTEMPTS_BOUNDED } else { STEADY_ATTEMPTS };
+    if raised && (attempts < steady || stays_steady(attempts, left_ns)) { Drop::Steady } else { Drop::BackOff }
+}
+
+/// The longest wait between two attempts, in milliseconds, for a hold that has had `attempts` and may last `left_ns` more: with
+/// those that it has left it is tried until its end.
+#[inline(always)]
+#[must_use]
+pub fn back_off_ms(attempts: u32, left_ns: u64) -> u32 {
+    // The compiler must see that it is not 0: a program with a way to panic is refused.
+    let attempts = if attempts < HOLD_ATTEMPTS { HOLD_ATTEMPTS - attempts } else { 1 };
+    let ms = left_ns / 1_000_000 / u64::from(attempts) + 1;
+    u32::try_from(ms).unwrap_or(u32::MAX).clamp(BACK_OFF_MS.0, BACK_OFF_MS.1)
 }
 
 /// The `TCP_SYNCNT` of a socket that is released but not answered: from here it waits no longer than an ordinary socket

@@ -150,7 +150,14 @@ impl AgentEntry {
     #[inline(always)]
     #[must_use]
     pub fn is_fresh(&self, now: MonoTime) -> bool {
-        self.abi == crate::ABI_VERSION && now.since(self.heartbeat) < self.stale_after_ns
+        self.silent_ns(now) < self.stale_after_ns
+    }
+
+    /// For how long the agent has said nothing in this ABI, in nanoseconds.
+    #[inline(always)]
+    #[must_use]
+    pub fn silent_ns(&self, now: MonoTime) -> u64 {
+        if self.abi == crate::ABI_VERSION { now.since(self.heartbeat) } else { u64::MAX }
     }
 
     /// The id and the level of the pod's cgroup among a socket's ancestors, of which `ancestor` gives the id at a level;

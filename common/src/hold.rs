@@ -29,8 +29,12 @@ pub struct Connector {
     pub netns: NetnsCookie,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
-    /// User id in the initial user namespace.
+    /// User and group id in the initial user namespace.
     pub uid: u32,
+    /// Likewise.
+    pub gid: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The process's name, NUL-padded.
     pub comm: [u8; COMM_LEN],
 }
@@ -55,8 +59,8 @@ pub struct HoldRecord {
     pub ordinary_retries: u32,
     /// The `TCP_SYNCNT` that the programs set last; 0: none. Another value on the socket is the application's own.
     pub syncnt: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// What bounded the socket's back-off (`TCP_RTO_MAX_MS`) before the programs did, in milliseconds; 0: they have not.
+    pub back_off_ms: u32,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, size asserted below to hold no padding.
@@ -65,6 +69,6 @@ unsafe impl Shared for Connector {}
 unsafe impl Shared for HoldRecord {}
 
 const _: () = {
-    assert!(size_of::<Connector>() == 8 + 2 * 4 + COMM_LEN);
-    assert!(size_of::<HoldRecord>() == 2 * 8 + size_of::<Connector>() + 5 * 4 + 4);
+    assert!(size_of::<Connector>() == 8 + 4 * 4 + COMM_LEN);
+    assert!(size_of::<HoldRecord>() == 2 * 8 + size_of::<Connector>() + 6 * 4);
 };

@@ -73,6 +73,14 @@ pub struct ParkedRecord {
     pub container: CgroupId,
     /// Who connects; zero where no connect hook ran.
     pub connector: Connector,
+    /// The socket's user id, as `bpf_get_socket_uid` gives it.
+    pub uid: u32,
+    /// The socket's mark (`SO_MARK`); 0: none.
+    pub mark: u32,
+    /// The device that the socket is bound to (`SO_BINDTODEVICE`); 0: none.
+    pub device: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// [`crate::reason::Reason`] code of the verdict.
     pub reason: u32,
     /// Valid bytes of `syn`.
@@ -132,7 +140,7 @@ unsafe impl Shared for ListeningRecord {}
 const _: () = {
     assert!(SYN_LEN.is_power_of_two() && SYN_LEN >= 40 + 60);
     assert!(size_of::<RecordHeader>() == 32);
-    assert!(size_of::<ParkedRecord>() == 32 + 2 * 8 + size_of::<Connector>() + 8 + 16 + 8 + SYN_LEN);
+    assert!(size_of::<ParkedRecord>() == 32 + 2 * 8 + size_of::<Connector>() + 4 * 4 + 8 + 16 + 8 + SYN_LEN);
     assert!(size_of::<EndedRecord>() == 48);
     assert!(size_of::<ListeningRecord>() == 48);
 };

@@ -24,6 +24,8 @@ pub struct Attempt<'a> {
     pub listener: bool,
     /// The agent was alive a moment ago.
     pub agent_fresh: bool,
+    /// For how long it has said nothing, in nanoseconds.
+    pub agent_silent_ns: u64,
     /// The longest that an unclassified pod or container is held, in nanoseconds.
     pub grace_ns: u64,
 }
@@ -115,6 +117,10 @@ fn undecided(attempt: &Attempt<'_>, listener: bool) -> Verdict {
 fn closed(attempt: &Attempt<'_>, gate: &GateEntry) -> Verdict {
     if held_for(attempt, gate.cap_ns) {
         return Verdict::Pass(Reason::Timeout);
+    }
+    // Nobody has been there for as long as a hold may last: nobody will open the gate, and no further socket waits for that.
+    if attempt.first_drop.is_none() && !attempt.agent_fresh && attempt.agent_silent_ns >= gate.cap_ns {
+        return Verdict::Pass(Reason::AgentStale);
     }
     match Mode::try_from(gate.mode) {
         Ok(mode) if attempt.container as u32 == ContainerClass::Unknown as u32 => {

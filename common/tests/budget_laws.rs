@@ -1,6 +1,9 @@
 //! The laws of the SYN budget, against a naive play of the kernel's own timer.
 
-use conngate_common::budget::{Drop, MAX_SYNCNT, ORDINARY_RETRIES, STEADY_ATTEMPTS, after_release, drop_code};
+use conngate_common::budget::{
+    Drop, HOLD_ATTEMPTS, MAX_SYNCNT, ORDINARY_RETRIES, STEADY_ATTEMPTS, STEADY_ATTEMPTS_BOUNDED, after_release,
+    back_off_ms, drop_code, stays_steady,
+};
 use proptest::prelude::*;
 
 /// How long a SYN is waited for from now on, in jiffies: `tcp_retransmit_timer` and `tcp_write_timeout` of
@@ -83,23 +86,111 @@ proptest! {
     }
 
     #[test]
-    fn drop_code_budget_that_was_not_raised_always_backs_off(attempts in 0..2 * STEADY_ATTEMPTS) {
-        prop_assert_eq!(drop_code(attempts, false), Drop::BackOff);
+    fn drop_code_budget_that_was_not_raised_always_backs_off(
+        attempts in 0..2 * STEADY_ATTEMPTS,
+        bounded: bool,
+        left in 0..MOST,
+    ) {
+        prop_assert_eq!(drop_code(attempts, false, bounded, left), Drop::BackOff);
     }
 
     #[test]
-    fn drop_code_once_backed_off_stays_so(attempts in 0..2 * STEADY_ATTEMPTS, more: u32) {
-        if drop_code(attempts, true) == Drop::BackOff {
-            prop_assert_eq!(drop_code(attempts.saturating_add(more), true), Drop::BackOff);
+    fn hold_of_a_minute_is_tried_every_half_second_to_its_end(timer in timer()) {
+        let hold = play(61 * SECOND, false, &timer);
+        prop_assert!(hold.longest_wait <= timer.first + timer.late(timer.first), "{hold:?}");
+        prop_assert_eq!(hold.expired, false);
+    }
+
+    #[test]
+    fn hold_where_the_back_off_is_bounded_is_tried_to_its_end(cap in SECOND..MOST, timer in timer()) {
+        let hold = play(cap, true, &timer);
+        // Spread over the attempts after the steady ones, of which the first few are closer together.
+        let fair = (cap / u64::from(HOLD_ATTEMPTS - STEADY_ATTEMPTS_BOUNDED)).max(SECOND) * 11 / 10;
+        prop_assert!(hold.longest_wait <= fair + timer.late(fair), "{} s: {hold:?}", cap / SECOND);
+        prop_assert_eq!(hold.expired, false);
+    }
+
+    #[test]
+    fn hold_where_nothing_bounds_the_back_off_is_tried_to_its_end(cap in SECOND..MOST, timer in timer()) {
+        prop_assert_eq!(play(cap, false, &timer).expired, false);
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+const STEADY: u64 = SECOND / 2;
+/// The longest timeout that can be asked for, and the kernel's second more.
+const MOST: u64 = 601 * SECOND;
+
+/// The kernel's timers: when the first goes off, and by how much each is late, in parts of 64 (kernel/time/timer.c: up to an
+/// eighth).
+#[derive(Debug)]
+struct Timer {
+    first: u64,
+    late: u64,
+}
+
+impl Timer {
+    fn late(&self, wait: u64) -> u64 {
+        wait * self.late / 64
+    }
+}
+
+fn timer() -> impl Strategy<Value = Timer> {
+    (prop::sample::select(&[STEADY, SECOND][..]), 0..=8u64).prop_map(|(first, late)| Timer { first, late })
+}
+
+/// How a hold went that the agent never ended.
+#[derive(Debug)]
+struct Hold {
+    longest_wait: u64,
+    /// The socket gave up before the hold was over.
+    expired: bool,
+}
+
+/// Plays `tcp_retransmit_timer` on a socket that the programs hold for `cap`: its budget is raised at the first timeout.
+fn play(cap: u64, bounded: bool, timer: &Timer) -> Hold {
+    let (mut now, mut rto, mut bound, mut bounds) = (0, timer.first, 120 * SECOND, false);
+    let mut hold = Hold { longest_wait: 0, expired: false };
+    let mut wait = timer.first;
+    for attempts in 1.. {
+        now += wait + timer.late(wait);
+        hold.longest_wait = hold.longest_wait.max(wait + timer.late(wait));
+        if now >= cap {
+            break;
         }
+        if attempts > MAX_SYNCNT {
+            hold.expired = true;
+            break;
+        }
+        let left = cap - now;
+        if bounded && (bounds || !stays_steady(attempts, left)) {
+            (bounds, bound) = (true, u64::from(back_off_ms(attempts, left)) * 1_000_000);
+        }
+        wait = match drop_code(attempts, true, bounds, left) {
+            Drop::Steady => STEADY,
+            Drop::BackOff => {
+                rto = (2 * rto).min(bound);
+                rto
+            }
+        };
+    }
+    hold
+}
+
+#[test]
+fn drop_code_is_steady_until_the_last_steady_attempt_and_again_when_the_end_is_near() {
+    for (bounded, last) in [(false, STEADY_ATTEMPTS), (true, STEADY_ATTEMPTS_BOUNDED)] {
+        assert_eq!(drop_code(last - 1, true, bounded, MOST), Drop::Steady);
+        assert_eq!(drop_code(last, true, bounded, MOST), Drop::BackOff);
+        assert_eq!(drop_code(last, true, bounded, SECOND), Drop::Steady);
     }
 }
 
 #[test]
-fn drop_code_is_steady_until_the_last_steady_attempt() {
-    assert_eq!(drop_code(0, true), Drop::Steady);
-    assert_eq!(drop_code(STEADY_ATTEMPTS - 1, true), Drop::Steady);
-    assert_eq!(drop_code(STEADY_ATTEMPTS, true), Drop::BackOff);
+fn back_off_ms_is_what_the_kernel_accepts() {
+    assert_eq!(back_off_ms(0, 0), 1_000);
+    assert_eq!(back_off_ms(HOLD_ATTEMPTS, u64::MAX), 120_000);
+    assert_eq!(back_off_ms(HOLD_ATTEMPTS - 100, 250 * SECOND), 2_501);
 }
 
 #[test]

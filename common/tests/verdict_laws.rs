@@ -39,6 +39,7 @@ struct Input {
     first_drop: Option<MonoTime>,
     listener: bool,
     agent_fresh: bool,
+    agent_silent_ns: u64,
     grace_ns: u64,
 }
 
@@ -50,16 +51,18 @@ prop_compose! {
         first_drop in prop::option::weighted(0.8, nanos().prop_map(MonoTime)),
         listener: bool,
         agent_fresh: bool,
+        agent_silent_ns in nanos(),
         grace_ns in nanos(),
     ) -> Input {
-        Input { gate, container, now, first_drop, listener, agent_fresh, grace_ns }
+        Input { gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns }
     }
 }
 
 impl Input {
     fn judge(&self) -> Verdict {
-        let Self { ref gate, container, now, first_drop, listener, agent_fresh, grace_ns } = *self;
-        judge(&Attempt { gate: gate.as_ref(), container, now, first_drop, listener, agent_fresh, grace_ns })
+        let Self { ref gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns } = *self;
+        let gate = gate.as_ref();
+        judge(&Attempt { gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns })
     }
 
     /// How long the socket has been held.
@@ -69,6 +72,12 @@ impl Input {
 
     fn state(&self) -> Option<GateState> {
         self.gate.and_then(|gate| GateState::try_from(gate.state).ok())
+    }
+
+    /// The agent has been away for as long as a hold may last, and this socket was never held.
+    fn is_too_late(&self) -> bool {
+        let gone = |gate: GateEntry| !self.agent_fresh && self.agent_silent_ns >= gate.cap_ns;
+        self.first_drop.is_none() && self.state() == Some(GateState::Holding) && self.gate.is_some_and(gone)
     }
 
     fn mode(&self) -> Option<Mode> {
@@ -109,6 +118,7 @@ fn held(change: impl FnOnce(&mut Input, &mut GateEntry)) -> Verdict {
         first_drop: Some(MonoTime(4_000_000_000)),
         listener: false,
         agent_fresh: true,
+        agent_silent_ns: 0,
         grace_ns: 2_000_000_000,
     };
     change(&mut input, &mut gate);
@@ -152,6 +162,21 @@ proptest! {
     fn stale_agent_with_a_listener_never_holds(input in input()) {
         let input = Input { listener: true, agent_fresh: false, ..input };
         prop_assert!(!is_held(input.judge()));
+    }
+
+    #[test]
+    fn agent_gone_for_the_cap_holds_nothing_that_was_never_held(input in input()) {
+        if input.is_too_late() {
+            prop_assert!(matches!(input.judge(), Verdict::Pass(_)));
+        }
+    }
+
+    #[test]
+    fn agent_gone_changes_nothing_for_what_is_held(input in input(), silent in nanos()) {
+        if input.first_drop.is_some() {
+            let silent = Input { agent_silent_ns: silent, ..input.clone() };
+            prop_assert_eq!(silent.judge(), input.judge());
+        }
     }
 
     #[test]
@@ -242,6 +267,7 @@ proptest! {
             && input.mode() == Some(Mode::Retry)
             && input.container == ContainerClass::Gated
             && !input.listener
+            && !input.is_too_late()
             && input.gate.is_some_and(|gate| input.age() < gate.cap_ns)
         {
             prop_assert_eq!(input.judge(), Verdict::Hold(Reason::NoListener));
@@ -288,6 +314,19 @@ fn hold_listener_not_ready_is_held_for_that_reason() {
 #[test]
 fn hold_stale_agent_holds_while_nobody_listens() {
     assert_eq!(held(|input, _| input.agent_fresh = false), Verdict::Hold(Reason::NoListener));
+}
+
+#[test]
+fn hold_stale_agent_holds_a_new_socket_until_it_is_gone_for_the_cap() {
+    let new = |silent| {
+        held(|input, _| {
+            input.first_drop = None;
+            input.agent_fresh = false;
+            input.agent_silent_ns = silent;
+        })
+    };
+    assert_eq!(new(1_999_999_999), Verdict::Hold(Reason::NoListener));
+    assert_eq!(new(2_000_000_000), Verdict::Pass(Reason::AgentStale));
 }
 
 #[test]

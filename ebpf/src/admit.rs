@@ -47,6 +47,8 @@ pub fn admit(ctx: &SockAddrContext, program: Program, loopback: bool, port: u16)
         netns: NetnsCookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }),
         tgid: ctx.tgid(),
         uid: ctx.uid(),
+        gid: ctx.gid(),
+        reserved: 0,
         comm: ctx.command().unwrap_or_default(),
     };
 }

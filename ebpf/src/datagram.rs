@@ -41,6 +41,7 @@ pub fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
         first_drop: known.as_ref().map(|record| record.first_drop).filter(|first_drop| first_drop.0 != 0),
         listener: packet.finds_listener(ctx),
         agent_fresh: agent.is_fresh(now),
+        agent_silent_ns: agent.silent_ns(now),
         grace_ns: agent.grace_ns,
     });
     let Verdict::Hold(reason) = verdict else { return None };

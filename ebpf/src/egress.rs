@@ -20,12 +20,7 @@ use conngate_common::{
     verdict::{Attempt, Verdict, judge},
 };
 
-use crate::{
-    count, datagram,
-    maps::{self, CONTAINERS},
-    packet::LoopbackPacket,
-    park::park,
-};
+use crate::{count, datagram, maps, packet::LoopbackPacket, park::park};
 
 /// Let the packet go.
 const PASS: i32 = 1;
@@ -92,6 +87,7 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
         first_drop: known.as_ref().map(|record| record.first_drop).filter(|first_drop| first_drop.0 != 0),
         listener: syn.finds_listener(ctx),
         agent_fresh: agent.is_fresh(now),
+        agent_silent_ns: agent.silent_ns(now),
         grace_ns: agent.grace_ns,
     });
     count::judged(verdict);
@@ -117,7 +113,9 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
                 count::counted(Counter::Held);
             }
             record.flags &= !RELEASED;
-            let drop = drop_code(record.attempts, record.syncnt == MAX_SYNCNT && record.flags & OWN_BUDGET == 0);
+            let raised = record.syncnt == MAX_SYNCNT && record.flags & OWN_BUDGET == 0;
+            let left_ns = gate.map_or(agent.grace_ns, |gate| gate.cap_ns).saturating_sub(now.since(record.first_drop));
+            let drop = drop_code(record.attempts, raised, record.back_off_ms != 0, left_ns);
             record.attempts += 1;
             if record.parked_epoch != agent.epoch && park(ctx, sk, record, container, &syn, reason, now) {
                 record.parked_epoch = agent.epoch;
@@ -135,7 +133,5 @@ pub fn class(ctx: &SkBuffContext, gate: Option<&GateEntry>, container: CgroupId)
     if gate.exempts(unsafe { bpf_get_socket_uid(ctx.skb.skb) }) {
         return ContainerClass::Exempt;
     }
-    // SAFETY: the entry is read at once.
-    let class = unsafe { CONTAINERS.get(container.0) }.map_or(gate.default_class, |entry| entry.class);
-    ContainerClass::try_from(class).unwrap_or(ContainerClass::Exempt)
+    maps::class(gate, container)
 }

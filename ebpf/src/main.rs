@@ -34,6 +34,10 @@ static CONNGATE_ABI: u32 = conngate_common::ABI_VERSION;
 #[unsafe(no_mangle)]
 static SOCK_OPS_NETNS_COOKIE: Global<u32> = Global::new(0);
 
+/// 1 where setsockopt programs may ask for the caller's cgroups (kernel 6.1 and later), likewise.
+#[unsafe(no_mangle)]
+static SETSOCKOPT_ANCESTORS: Global<u32> = Global::new(0);
+
 /// Offset of `icsk_syn_retries` in `struct inet_connection_sock`, from the kernel's BTF; 0: unknown, or no program may read it,
 /// and no budget is touched.
 #[unsafe(no_mangle)]

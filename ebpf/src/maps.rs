@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use conngate_common::{
     counter::{DURATION_SLOTS, Helper, Program, SLOTS},
-    gate::{AgentEntry, ContainerEntry, GateEntry},
+    gate::{AgentEntry, ContainerClass, ContainerEntry, GateEntry},
     hold::HoldRecord,
     id::CgroupId,
     record::ParkedRecord,
@@ -55,6 +55,14 @@ pub fn agent() -> Option<&'static AgentEntry> {
 pub fn gate(pod: CgroupId) -> Option<&'static GateEntry> {
     // SAFETY: the entry is read at once; an agent that replaces it in between leaves an entry of the same type behind.
     unsafe { GATES.get(pod.0) }
+}
+
+/// A container's class; the gate says what one is that nobody has told apart.
+#[inline(always)]
+pub fn class(gate: &GateEntry, container: CgroupId) -> ContainerClass {
+    // SAFETY: the entry is read at once.
+    let class = unsafe { CONTAINERS.get(container.0) }.map_or(gate.default_class, |entry| entry.class);
+    ContainerClass::try_from(class).unwrap_or(ContainerClass::Exempt)
 }
 
 /// The hold record of `sk` (a full socket, not null), made when `create`.

@@ -2,7 +2,11 @@
 //!
 //! Knows nothing of the verdict. A full ring buffer loses nothing: the SYN is offered again at its next attempt.
 
-use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::{bpf_get_socket_uid, generated::bpf_skb_load_bytes},
+    programs::SkBuffContext,
+};
 use conngate_common::{
     counter::{Counter, Helper, Program},
     hold::HoldRecord,
@@ -44,10 +48,17 @@ pub fn park(
         first_drop: record.first_drop,
         container,
         connector: record.connector,
+        // SAFETY: the hook's own context.
+        uid: unsafe { bpf_get_socket_uid(ctx.skb.skb) },
+        // SAFETY: `sk` is a full socket.
+        mark: unsafe { (*sk).mark },
+        // SAFETY: as above.
+        device: unsafe { (*sk).bound_dev_if },
+        reserved: 0,
         reason: reason.code(),
         syn_len: len.min(SYN_LEN as u32),
         dst_ip: destination(sk, syn.ip_version),
-        // SAFETY: `sk` is a full socket.
+        // SAFETY: as above.
         dst_port: u16::from_be(unsafe { (*sk).dst_port }),
         capture_port: syn.port,
         ip_version: syn.ip_version,

@@ -12,13 +12,13 @@ use aya_ebpf::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT,
     },
-    helpers::{bpf_ktime_get_ns, bpf_setsockopt, generated::bpf_probe_read_kernel},
+    helpers::{bpf_getsockopt, bpf_ktime_get_ns, bpf_setsockopt, generated::bpf_probe_read_kernel},
     macros::sock_ops,
     programs::SockOpsContext,
 };
 use aya_log_ebpf::debug;
 use conngate_common::{
-    budget::{MAX_SYNCNT, ORDINARY_RETRIES, after_release},
+    budget::{MAX_SYNCNT, ORDINARY_RETRIES, after_release, back_off_ms, stays_steady},
     counter::{Counter, Helper, Program},
     gate::GateState,
     hold::{EXPIRED, HoldRecord, OWN_BUDGET, RELEASED, SHORT_RTO},
@@ -36,6 +36,8 @@ use crate::{
 const SOL_TCP: i32 = 6;
 /// `TCP_SYNCNT` in include/uapi/linux/tcp.h.
 const TCP_SYNCNT: i32 = 7;
+/// `TCP_RTO_MAX_MS` (6.15), likewise.
+const TCP_RTO_MAX_MS: i32 = 44;
 /// `TCP_BPF_IW` in include/uapi/linux/bpf.h.
 const TCP_BPF_IW: i32 = 1001;
 /// `TCP_INIT_CWND` in include/net/tcp.h: what an unheld connection starts with.
@@ -109,9 +111,11 @@ fn timed_out(ctx: &SockOpsContext) {
         }
         (record.ordinary_retries + 1).min(MAX_SYNCNT)
     } else if record.flags & RELEASED == 0 {
+        bound_back_off(ctx, record);
         MAX_SYNCNT
     } else if record.syncnt == MAX_SYNCNT {
         let Some(agent) = maps::agent() else { return };
+        unbound_back_off(ctx, record);
         after_release(retransmits, rto, agent.hz, record.ordinary_retries, agent.syn_linear_timeouts)
     } else {
         return;
@@ -119,6 +123,36 @@ fn timed_out(ctx: &SockOpsContext) {
     if wanted != record.syncnt && set(ctx, TCP_SYNCNT, wanted) {
         record.syncnt = wanted;
         debug!(ctx, "syn budget {} after {} retransmissions", wanted, retransmits);
+    }
+}
+
+/// A hold that is longer than steady attempts can carry spreads those that it has left over its time. Where the kernel has no
+/// such bound (before 6.15) its back-off is the ordinary one.
+#[inline(always)]
+fn bound_back_off(ctx: &SockOpsContext, record: &mut HoldRecord) {
+    // SAFETY: the entry is read at once.
+    let Some(gate) = (unsafe { GATES.get(record.gate.0) }) else { return };
+    let left_ns = gate.cap_ns.saturating_sub(now().since(record.first_drop));
+    if record.back_off_ms == 0 {
+        if stays_steady(record.attempts, left_ns) {
+            return;
+        }
+        let mut before = 0u32;
+        let value = (&raw mut before).cast();
+        // SAFETY: four bytes are written to `before`.
+        if unsafe { bpf_getsockopt(ctx.as_ptr(), SOL_TCP, TCP_RTO_MAX_MS, value, 4) } != 0 {
+            return;
+        }
+        record.back_off_ms = before;
+    }
+    set(ctx, TCP_RTO_MAX_MS, back_off_ms(record.attempts, left_ns));
+}
+
+/// The hold is over: what bounds the back-off is again what did before.
+#[inline(always)]
+fn unbound_back_off(ctx: &SockOpsContext, record: &mut HoldRecord) {
+    if record.back_off_ms != 0 && set(ctx, TCP_RTO_MAX_MS, record.back_off_ms) {
+        record.back_off_ms = 0;
     }
 }
 
@@ -177,6 +211,7 @@ fn let_go(record: &HoldRecord) {
 #[inline(always)]
 fn end(ctx: &SockOpsContext, record: &mut HoldRecord, outcome: Outcome) {
     announce(ctx, record, outcome);
+    unbound_back_off(ctx, record);
     record.first_drop = MonoTime(0);
     record.attempts = 0;
     record.parked_epoch = 0;

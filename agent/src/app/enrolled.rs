@@ -10,7 +10,12 @@ use conngate_common::{
     reason::Reason,
 };
 
-use crate::{cgroup::pods::PodCgroup, looks::Looks, netns::Netns, spec::GateSpec};
+use crate::{
+    cgroup::{pods::PodCgroup, processes},
+    looks::Looks,
+    netns::Netns,
+    spec::GateSpec,
+};
 
 /// Where a workload's network namespace is found.
 #[derive(Clone, Debug)]
@@ -91,6 +96,17 @@ impl Home {
         match self {
             Self::Netns(_) => None,
             Self::Pod(pod, _) => Some(&pod.path),
+        }
+    }
+
+    /// The group of `uid`'s processes in one of its containers, if they agree.
+    pub(super) fn group(&self, container: CgroupId, uid: u32) -> Option<u32> {
+        match self {
+            Self::Netns(_) => None,
+            Self::Pod(pod, _) => {
+                let container = pod.containers().ok()?.into_iter().find(|other| other.id == container)?;
+                processes::group(&container.path, uid)
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct SynBudget {
 pub struct Features {
     /// sock_ops programs may ask for the netns cookie (5.15): listeners are told apart by namespace.
     pub netns_cookie: bool,
+    /// setsockopt programs may ask for the caller's cgroups (6.1): what is never held keeps `IP_RECVERR`.
+    pub setsockopt_ancestors: bool,
     /// Or why `TCP_SYNCNT` is left alone.
     pub syn_budget: Result<SynBudget, String>,
     /// Connections can be ended from outside (CONFIG_INET_DIAG_DESTROY).
@@ -64,7 +66,8 @@ impl Features {
     pub fn probe() -> Self {
         let linear = Path::new("/proc/sys/net/ipv4/tcp_syn_linear_timeouts");
         Self {
-            netns_cookie: helps(BpfHelper::BPF_FUNC_get_netns_cookie),
+            netns_cookie: helps(ProgramType::SockOps, BpfHelper::BPF_FUNC_get_netns_cookie),
+            setsockopt_ancestors: helps(ProgramType::CgroupSockopt, BpfHelper::BPF_FUNC_get_current_ancestor_cgroup_id),
             syn_budget: syn_budget(),
             destroy: sock_diag::can_destroy(),
             hz: clock::hz(),
@@ -98,9 +101,9 @@ impl Features {
     }
 }
 
-/// Whether sock_ops programs may call `helper`; in doubt not.
-fn helps(helper: BpfHelper) -> bool {
-    is_helper_supported(ProgramType::SockOps, helper).unwrap_or(false)
+/// Whether programs of this type may call `helper`; in doubt not.
+fn helps(program: ProgramType, helper: BpfHelper) -> bool {
+    is_helper_supported(program, helper).unwrap_or(false)
 }
 
 fn syn_budget() -> Result<SynBudget, String> {
@@ -109,7 +112,7 @@ fn syn_budget() -> Result<SynBudget, String> {
     let offset = |name, member| btf.member(name, member).map(|member| member.offset);
     let retries = offset("inet_connection_sock", "icsk_syn_retries")
         .ok_or("the kernel's BTF has no inet_connection_sock.icsk_syn_retries")?;
-    if !helps(BpfHelper::BPF_FUNC_probe_read_kernel) {
+    if !helps(ProgramType::SockOps, BpfHelper::BPF_FUNC_probe_read_kernel) {
         return Err("no bpf_probe_read_kernel (kernel lockdown in mode confidentiality)".to_owned());
     }
     // `struct sock` begins with its `struct sock_common`.

@@ -235,11 +235,12 @@ fn refused(error: EbpfError) -> LoadError {
 }
 
 /// What the programs are told before they are loaded: the verifier removes what these constants rule out.
-pub(super) fn constants(features: &Features) -> [(&'static str, u32); 5] {
+pub(super) fn constants(features: &Features) -> [(&'static str, u32); 6] {
     let budget = features.syn_budget.as_ref();
     let of = |word: fn(&SynBudget) -> u32| budget.map_or(0, word);
     [
         ("SOCK_OPS_NETNS_COOKIE", u32::from(features.netns_cookie)),
+        ("SETSOCKOPT_ANCESTORS", u32::from(features.setsockopt_ancestors)),
         ("SYN_RETRIES_OFFSET", of(|budget| budget.retries)),
         ("NETNS_OFFSET", of(|budget| budget.netns)),
         ("TCP_SYN_RETRIES_OFFSET", of(|budget| budget.sysctl[0])),

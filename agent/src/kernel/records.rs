@@ -23,6 +23,7 @@ use super::maps::{MapAccessError, take};
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a batch is read at once, and most of it is parked SYNs")]
 pub enum KernelRecord {
     /// A SYN was parked.
     Parked(ParkedRecord),

@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 use conngate_common::ABI_VERSION;
-use conngate_tests::lab::{Agent, Qos, client::Client, kubelet::Container, wait_until};
+use conngate_tests::{
+    kernel_version,
+    lab::{Agent, Qos, client::Client, kubelet::Container, wait_until},
+};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -122,6 +125,32 @@ fn agent_absent_for_a_moment_a_lookup_waits_and_the_successor_replays_it() -> Re
         nix::sys::signal::kill(getent, Signal::SIGCONT)?;
         assert!(lookup.line()?.starts_with(ADDRESS));
         assert_eq!(waiting_pods(world)?, [""; 0], "nothing hangs on a pod whose gate is open");
+        Ok(())
+    })
+}
+
+#[test]
+fn agent_sockets_that_are_never_held_keep_their_wish_for_errors() -> Result<()> {
+    // What IP_RECVERR reads back, on a TCP and a UDP socket of this user.
+    let program = "import os, socket, sys\n\
+        os.setuid(int(sys.argv[1]))\n\
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n\
+        \ts = socket.socket(socket.AF_INET, kind)\n\
+        \ts.setsockopt(0, 11, 1)\n\
+        \tprint(s.getsockopt(0, 11), end='', flush=True)\n\
+        print(flush=True)\n";
+    initializing(Qos::Burstable, |world| {
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        agent.wait_for("gated", 1)?;
+        let [app, proxy] = ["app", "istio-proxy"].map(|name| world.pod.container(name));
+        let wish = |container: &Container<'_>, uid| -> Result<String> {
+            container.run(Path::new("/usr/bin/python3"), &["-c", program, uid])?.line()
+        };
+        assert_eq!(wish(&app?, "0")?, "10", "a resolver's is swallowed, and no TCP socket's");
+        // Whose the caller is no program can ask before.
+        let expected = if kernel_version()? >= (6, 1) { "11" } else { "10" };
+        assert_eq!(wish(&proxy?, "1337")?, expected);
         Ok(())
     })
 }

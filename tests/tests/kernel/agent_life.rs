@@ -9,7 +9,7 @@ use conngate_tests::{
 };
 
 use crate::{
-    agent_world::{Kernel, PATIENCE, World, initializing},
+    agent_world::{Kernel, PATIENCE, World, holding, initializing},
     world::{CAPTURED_V4, REFUSED, assert_reached},
 };
 
@@ -112,6 +112,36 @@ fn agent_killed_and_absent_the_kernels_own_retry_completes_the_connection() -> R
         assert_eq!(uninstall(world.node)?, "removed: programs, maps and gates\n");
         assert!(!world.node.bpffs().join("conngate").exists());
         assert_eq!(uninstall(world.node)?, "nothing to remove\n");
+        Ok(())
+    })
+}
+
+#[test]
+fn agent_gone_for_good_new_connections_are_refused_at_once_and_what_is_held_stays_so_until_its_cap() -> Result<()> {
+    const CAP: u64 = 11_000_000_000;
+    initializing(Qos::Burstable, |world| {
+        world.pod.annotate("timeout", Some("10s"));
+        let (agent, app, mut first) = holding(world)?;
+        let kernel = Kernel(world.node);
+        agent.kill()?;
+        let silent = |wanted| {
+            let silence = || kernel.agent_silent_ns().ok().filter(|silent| *silent >= wanted);
+            wait_until(PATIENCE, "the agent is silent", silence)
+        };
+        // Long stale, and still within the cap: held, for nobody listens.
+        silent(CAP - 4_000_000_000)?;
+        let mut held = app.connect(CAPTURED_V4, &[])?;
+        wait_until(PATIENCE, "it is held", || (kernel.counted(Counter::Held).ok()? == 2).then_some(()))?;
+        silent(CAP)?;
+        for _ in 0..3 {
+            assert_eq!(app.connect(CAPTURED_V4, &[])?.report::<Connection>()?.outcome, REFUSED);
+        }
+        assert_eq!(kernel.judged(Verdict::Pass(Reason::AgentStale))?, 3, "of each one SYN, at once");
+        assert_eq!(kernel.counted(Counter::Held)?, 2);
+        for held in [&mut first, &mut held] {
+            assert_eq!(held.report::<Connection>()?.outcome, REFUSED);
+        }
+        assert_eq!(kernel.judged(Verdict::Pass(Reason::Timeout))?, 2, "what was held was let go at its cap");
         Ok(())
     })
 }

@@ -110,11 +110,18 @@ impl Kernel<'_> {
 
     /// Whether the kernel still believes that the agent is alive.
     pub(crate) fn is_agent_fresh(&self) -> Result<bool> {
+        Ok(self.agent_silent_ns()? < self.agent(offset_of!(AgentEntry, stale_after_ns))?)
+    }
+
+    /// How old the agent's heartbeat is.
+    pub(crate) fn agent_silent_ns(&self) -> Result<u64> {
+        Ok(mono_ns().saturating_sub(self.agent(offset_of!(AgentEntry, heartbeat))?))
+    }
+
+    /// Eight bytes of what the agent said of itself.
+    fn agent(&self, at: usize) -> Result<u64> {
         let agent: Array<_, [u8; size_of::<AgentEntry>()]> = Array::try_from(self.map("AGENT")?)?;
-        let entry = agent.get(&0, 0)?;
-        let long = |at: usize| u64::from_ne_bytes(entry[at..at + 8].try_into().expect("eight bytes"));
-        let age = mono_ns().saturating_sub(long(offset_of!(AgentEntry, heartbeat)));
-        Ok(age < long(offset_of!(AgentEntry, stale_after_ns)))
+        Ok(u64::from_ne_bytes(agent.get(&0, 0)?[at..at + 8].try_into().expect("eight bytes")))
     }
 
     fn count(&self, slot: u32) -> Result<u64> {

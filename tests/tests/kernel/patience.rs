@@ -1,10 +1,10 @@
 //! The application's own patience counts, and the kernel's ordinary patience after a release.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use conngate_tests::{
-    lab::{Gated, Pod, client},
+    lab::{Gated, Pod, client, wait_until},
     report::{Connection, GAVE_UP},
 };
 
@@ -107,7 +107,7 @@ fn connect_held_beyond_the_kernels_own_budget_is_still_made_and_the_budget_is_or
         let mut gated = Gated::start(pod, &[], CAPTURED_V4, &[])?;
         gated.wait_for("held", 1)?;
         // Five of the kernel's own attempts, seen as drops: the socket outlives its ordinary budget.
-        conngate_tests::lab::wait_until(std::time::Duration::from_secs(60), "five attempts", || {
+        wait_until(Duration::from_secs(60), "five attempts", || {
             let counters = pod.enter(|| fs::read_to_string("/proc/thread-self/net/netstat")).unwrap_or_default();
             (tcp_ext(&counters, "TCPTimeouts") >= Some(5)).then_some(())
         })?;
@@ -126,6 +126,57 @@ fn tcp_ext(netstat: &str, name: &str) -> Option<u64> {
     let mut lines = netstat.lines().filter(|line| line.starts_with("TcpExt:"));
     let position = lines.next()?.split(' ').position(|field| field == name)?;
     lines.next()?.split(' ').nth(position)?.parse().ok()
+}
+
+#[test]
+fn connect_held_for_the_default_timeout_without_conngate_is_tried_every_half_second_to_its_end() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        let mut gated = Gated::start(pod, &["--timeout", "60s"], CAPTURED_V4, &[])?;
+        gated.wait_for("held", 1)?;
+        gated.kill_conngate()?;
+        // Any back-off after the hundredth would let the cap come before so many.
+        wait_until(Duration::from_secs(90), "110 of the kernel's own attempts", || {
+            let counters = pod.enter(|| fs::read_to_string("/proc/thread-self/net/netstat")).unwrap_or_default();
+            (tcp_ext(&counters, "TCPTimeouts") >= Some(110)).then_some(())
+        })?;
+        control_plane.release();
+        assert_reached(&gated.client().report()?, CAPTURED_V4);
+        Ok(())
+    })
+}
+
+#[test]
+fn connect_held_for_longer_has_its_back_off_bounded_and_the_ordinary_one_when_it_is_made() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        // Says what bounds the back-off (TCP_RTO_MAX_MS) before, in and after the hold.
+        let program = "import select, socket\n\
+            s = socket.socket()\n\
+            s.setblocking(False)\n\
+            try: ordinary = s.getsockopt(6, 44)\n\
+            except OSError: ordinary = None\n\
+            print(ordinary, flush=True)\n\
+            s.connect_ex(('198.51.100.10', 80))\n\
+            while ordinary and s.getsockopt(6, 44) == ordinary: pass\n\
+            print(ordinary and s.getsockopt(6, 44), flush=True)\n\
+            select.select([], [s], [])\n\
+            print(ordinary and s.getsockopt(6, 44), flush=True)\n";
+        let mut gated = Gated::start_command(pod, &["--timeout", "10m"], &["python3", "-c", program])?;
+        let ordinary = gated.client().line()?;
+        let held = gated.client().line()?;
+        if ordinary == "None" {
+            // Before 6.15 there is no such option.
+            assert_eq!(held, ordinary);
+        } else {
+            assert!(
+                (4_800..6_000).contains(&held.parse::<u32>()?),
+                "ten minutes by the attempts that are left: {held} ms"
+            );
+        }
+        control_plane.release();
+        assert_eq!(gated.client().line()?, ordinary);
+        assert_eq!(finish(&mut gated)?, 0);
+        Ok(())
+    })
 }
 
 #[test]
