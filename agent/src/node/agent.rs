@@ -271,6 +271,7 @@ impl Agent {
             self.adopt();
         }
         self.waiting.expire(clock::now(), GRACE);
+        self.conditions.degraded_because(Part::Pins, self.app.loaded().pin());
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {

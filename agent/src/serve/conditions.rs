@@ -60,6 +60,8 @@ impl fmt::Display for Condition {
 pub enum Part {
     /// The kernel, or other users of its hooks.
     Kernel,
+    /// What outlives the agent.
+    Pins,
     /// The sources of pods.
     Sources,
 }
