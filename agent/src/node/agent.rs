@@ -28,7 +28,7 @@ use crate::{
     cgroup::{
         kubepods::Kubepods,
         pods::PodCgroup,
-        watch::{CgroupEvent, PodWatch, WatchError},
+        watch::{CgroupEvent, PodWatch},
     },
     kernel::clock,
     metrics::PodSeries,
@@ -56,12 +56,9 @@ pub(super) enum Ended {
     RootGone,
 }
 
-/// The kernel or the event loop failed.
+/// The event loop failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AgentError {
-    /// See [`WatchError`].
-    #[error(transparent)]
-    Watch(#[from] WatchError),
     /// The event loop failed.
     #[error("the event loop fails")]
     Loop(#[from] io::Error),
@@ -127,21 +124,22 @@ impl Agent {
     }
 
     /// Works until the kubepods root is gone.
-    pub(super) async fn serve(&mut self, kubepods: Kubepods, mut watch: PodWatch) -> Result<Ended, AgentError> {
+    pub(super) async fn serve(&mut self, kubepods: Kubepods, watch: &mut PodWatch) -> Result<Ended, AgentError> {
         self.learn_shared_parents(&kubepods);
         loop {
             let due = self.waiting.next_due().map(|at| Duration::from_nanos(at.since(clock::now())));
             tokio::select! {
-                notice = self.app.next() => self.noticed(notice?, &mut watch)?,
-                event = watch.next() => match event? {
+                notice = self.app.next() => self.noticed(notice?, watch),
+                event = watch.next() => match event {
                     CgroupEvent::PodAppeared(cgroup) => self.appeared(cgroup, &kubepods),
                     CgroupEvent::PodVanished(uid, gate) => {
                         let acts = self.roster.vanished(uid, gate);
                         self.carry_out(acts);
                     }
+                    CgroupEvent::Degraded(why) => self.conditions.degraded_because(Part::Cgroups, why),
                     CgroupEvent::Gone => return Ok(Ended::RootGone),
                 },
-                Some(event) = self.told.recv() => self.source_says(event, &watch),
+                Some(event) = self.told.recv() => self.source_says(event, watch),
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.look_again(),
                 _ = self.sweep.tick() => self.sweep(&kubepods),
@@ -165,16 +163,15 @@ impl Agent {
         }
     }
 
-    fn noticed(&mut self, notice: Notice, watch: &mut PodWatch) -> Result<(), AgentError> {
+    fn noticed(&mut self, notice: Notice, watch: &mut PodWatch) {
         match notice {
-            Notice::Unclassified(record) => self.unclassified(*record, watch)?,
+            Notice::Unclassified(record) => self.unclassified(*record, watch),
             Notice::Held(record) => self.held(&record),
             Notice::Ended(record, outcome) => self.ended(&record, outcome),
             Notice::Changed(gate, state, reason) => self.changed(gate, state, reason),
             Notice::Listening(gate) => self.listening(gate),
             Notice::Opened(gate, summary) => self.opened(gate, &summary),
         }
-        Ok(())
     }
 
     fn source_says(&mut self, event: SourceEvent, watch: &PodWatch) {

@@ -126,22 +126,20 @@ async fn work(
     let roster = Roster::new(config.defaults.clone());
     let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions };
     let mut agent = Agent::new(app, roster, joined, name, config.series);
+    let mut watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
     loop {
-        let attached = attach(agent.app.loaded(), &kubepods, conditions);
-        let watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
-        let failed = match (attached, watch) {
-            (Ok(()), Ok(watch)) => {
+        let failed = match attach(agent.app.loaded(), &kubepods, conditions) {
+            Ok(()) => {
                 conditions.met(Condition::Programs);
-                match agent.serve(kubepods.clone(), watch).await {
+                match agent.serve(kubepods.clone(), &mut watch).await {
                     Ok(Ended::RootGone) => None,
-                    Err(error) => Some((Condition::Cgroups, error_chain(&error))),
+                    Err(error) => Some(error_chain(&error)),
                 }
             }
-            (Err(error), _) => Some((Condition::Programs, error_chain(&error))),
-            (_, Err(error)) => Some((Condition::Cgroups, error_chain(&error))),
+            Err(error) => Some(error_chain(&error)),
         };
-        if let Some((condition, why)) = failed {
-            conditions.unmet_because(condition, why);
+        if let Some(why) = failed {
+            conditions.unmet_because(Condition::Programs, why);
             turning(conditions, tokio::time::sleep(RETRY)).await;
         } else {
             conditions.unmet_because(Condition::Cgroups, "the kubepods cgroup is gone");
@@ -149,6 +147,7 @@ async fn work(
         kubepods = find(config, conditions).await;
         let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
         agent.app.set_places(levels, &classes(&kubepods));
+        watch.follow(kubepods.clone());
     }
 }
 

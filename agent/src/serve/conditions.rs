@@ -62,6 +62,8 @@ pub enum Part {
     Kernel,
     /// What outlives the agent.
     Pins,
+    /// The watch on the pods' cgroups.
+    Cgroups,
     /// The sources of pods.
     Sources,
 }
