@@ -44,11 +44,11 @@ pub struct ContainerCgroup {
 /// listed, or seen by a watch that `visit` has set.
 ///
 /// # Errors
-/// When the root cannot be listed, or `visit` fails there. A QoS directory that vanishes meanwhile has no pods.
-pub fn walk(root: &Path, mut visit: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Vec<PodCgroup>> {
+/// When the root cannot be listed. A QoS directory that vanishes meanwhile has no pods.
+pub fn walk(root: &Path, mut visit: impl FnMut(&Path)) -> io::Result<Vec<PodCgroup>> {
     let mut pods = Vec::new();
     let mut list = |directory: &Path, qos: Qos| -> io::Result<Vec<_>> {
-        visit(directory)?;
+        visit(directory);
         let (parents, others): (Vec<_>, Vec<_>) =
             hierarchy::children(directory)?.into_iter().partition(|child| layout::qos(&child.name).is_some());
         pods.extend(others.into_iter().filter_map(|child| {

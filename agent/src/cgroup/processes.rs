@@ -20,9 +20,6 @@ use super::{hierarchy, mountinfo};
 /// first.
 const MAX: usize = 64;
 
-/// Processes that are asked for their group.
-const MAX_ASKED: usize = 64;
-
 /// Bytes of one cgroup.procs that are read: more than [`MAX`] numbers.
 const MAX_BYTES: u64 = 1 << 10;
 
@@ -95,7 +92,7 @@ pub fn first(cgroup: &Path) -> Result<Option<Process>, ProcessesError> {
 /// The group of `uid`'s processes in `cgroup` and below; `None` where they are not of one mind, there are none, or too many to ask.
 #[must_use]
 pub fn group(cgroup: &Path, uid: u32) -> Option<u32> {
-    let pids = all(cgroup).ok().filter(|pids| pids.len() <= MAX_ASKED)?;
+    let pids = all(cgroup).ok().filter(|pids| pids.len() < MAX)?;
     let statuses = pids.into_iter().filter_map(|pid| Process::new(pid).and_then(|process| process.status()).ok());
     let mut groups = statuses.filter(|status| status.fuid == uid).map(|status| status.fgid);
     let first = groups.next()?;

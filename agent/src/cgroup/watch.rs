@@ -5,12 +5,13 @@
 //!
 //! Invariants:
 //! - A directory is watched before it is listed, so that nothing falls between the two.
+//! - Nothing ends the watch: without inotify, and after a walk that failed, it walks again and again.
 //! - Whatever is asked, walks are bounded in rate: [`PodWatch::pod`] makes at most ten a second.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,12 @@ use crate::uid::PodUid;
 /// Shortest time between two walks for ids that nobody knows.
 const BETWEEN_WALKS: Duration = Duration::from_millis(100);
 
+/// Between two walks that nothing has woken.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// Between two tries to have inotify.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Bytes of events that are read at once; one has at most 272 (inotify(7)).
 const BUFFER: usize = 4096;
 
@@ -41,27 +48,22 @@ pub enum CgroupEvent {
     PodAppeared(PodCgroup),
     /// A pod's cgroup is gone.
     PodVanished(PodUid, CgroupId),
-    /// The kubepods root itself is gone: find it again. All its pods have vanished, and nothing follows.
+    /// Pods are found later than they could be, or not at all, and why; `None`: no longer.
+    Degraded(Option<String>),
+    /// The kubepods root itself is gone: find it again. All its pods have vanished, and nothing follows before
+    /// [`PodWatch::follow`].
     Gone,
-}
-
-/// The pods cannot be watched.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} the pods' cgroups in {path}")]
-pub struct WatchError {
-    /// What was tried.
-    pub action: &'static str,
-    /// The kubepods root.
-    pub path: PathBuf,
-    /// Why; ENOSPC and EMFILE are fs.inotify.max_user_watches and max_user_instances.
-    pub source: io::Error,
 }
 
 /// The pods below one kubepods root.
 pub struct PodWatch {
     kubepods: Kubepods,
-    watches: Watches,
-    changes: ReadyChunks<EventStream<[u8; BUFFER]>>,
+    /// What wakes; or why nothing does.
+    inotify: Result<Wakes, String>,
+    /// When inotify was tried.
+    tried: Instant,
+    /// What was last told as [`CgroupEvent::Degraded`].
+    degraded: Option<String>,
     known: BTreeMap<CgroupId, PodCgroup>,
     walked: Instant,
     /// Something has changed since the last walk.
@@ -72,39 +74,38 @@ pub struct PodWatch {
 
 impl PodWatch {
     /// Starts to watch, inside a tokio runtime; [`Self::next`] begins with the pods that are there.
-    ///
-    /// # Errors
-    /// When the root cannot be watched or listed.
-    pub fn open(kubepods: Kubepods, now: Instant) -> Result<Self, WatchError> {
-        let failed = |source| WatchError { action: "watch", path: kubepods.path.clone(), source };
-        let inotify = Inotify::init().map_err(failed)?;
-        let watches = inotify.watches();
-        let changes = inotify.into_event_stream([0; BUFFER]).map_err(failed)?.ready_chunks(AT_ONCE);
-        let (known, events) = Default::default();
-        let mut watch = Self { kubepods, watches, changes, known, walked: now, stale: true, gone: false, events };
-        watch.refresh(now)?;
-        Ok(watch)
+    #[must_use]
+    pub fn open(kubepods: Kubepods, now: Instant) -> Self {
+        let (degraded, known, events) = Default::default();
+        let inotify = Wakes::open();
+        let mut watch =
+            Self { kubepods, inotify, tried: now, degraded, known, walked: now, stale: true, gone: false, events };
+        watch.refresh(now);
+        watch
+    }
+
+    /// Goes on with the root that was found again: what has changed since is told.
+    pub fn follow(&mut self, kubepods: Kubepods) {
+        if self.gone || kubepods != self.kubepods {
+            (self.inotify, self.tried) = (Wakes::open(), Instant::now());
+            (self.kubepods, self.gone, self.stale) = (kubepods, false, true);
+        }
     }
 
     /// The next event; dropping the future loses none.
-    ///
-    /// # Errors
-    /// When the root cannot be watched or listed; it can be tried again.
-    pub async fn next(&mut self) -> Result<CgroupEvent, WatchError> {
+    pub async fn next(&mut self) -> CgroupEvent {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Ok(event);
+                return event;
             }
             if self.gone {
-                return Ok(CgroupEvent::Gone);
+                return CgroupEvent::Gone;
             }
             if !self.stale {
-                let changes = self.changes.next().await.unwrap_or_default();
+                self.woken().await;
                 self.stale = true;
-                let read: io::Result<Vec<_>> = changes.into_iter().collect();
-                read.map_err(|source| self.error("watch", source))?;
             }
-            self.refresh(Instant::now())?;
+            self.refresh(Instant::now());
         }
     }
 
@@ -115,30 +116,59 @@ impl PodWatch {
 
     /// The pod with this cgroup id, as seen in a record. One that is not known is looked for, unless that was done within
     /// the last tenth of a second.
-    ///
-    /// # Errors
-    /// When the root cannot be watched or listed.
-    pub fn pod(&mut self, id: CgroupId, now: Instant) -> Result<Option<&PodCgroup>, WatchError> {
+    pub fn pod(&mut self, id: CgroupId, now: Instant) -> Option<&PodCgroup> {
         if !self.known.contains_key(&id) && now.saturating_duration_since(self.walked) >= BETWEEN_WALKS {
-            self.refresh(now)?;
+            self.refresh(now);
         }
-        Ok(self.known.get(&id))
+        self.known.get(&id)
+    }
+
+    /// Waits until there may be something to find.
+    async fn woken(&mut self) {
+        match &mut self.inotify {
+            Ok(wakes) if self.degraded.is_none() => {
+                let changes = wakes.changes.next().await.unwrap_or_default();
+                if let Err(error) = changes.into_iter().collect::<io::Result<Vec<_>>>() {
+                    self.inotify = Err(error.to_string());
+                }
+            }
+            _ => tokio::time::sleep_until((self.walked + BETWEEN_LOOKS).into()).await,
+        }
     }
 
     /// Walks, and tells what has changed since the last walk.
-    fn refresh(&mut self, now: Instant) -> Result<(), WatchError> {
-        self.walked = now;
-        let watches = &mut self.watches;
-        // cgroupfs tells a directory's end to its parent only (no IN_DELETE_SELF).
-        let watched = self.kubepods.path.parent().map_or(Ok(()), |parent| add(watches, parent));
-        let found = watched.and_then(|()| pods::walk(&self.kubepods.path, |directory| add(watches, directory)));
-        let found = match found {
-            _ if !hierarchy::id(&self.kubepods.path).is_ok_and(|id| id == self.kubepods.id) => {
-                self.gone = true;
-                Vec::new()
+    fn refresh(&mut self, now: Instant) {
+        (self.walked, self.stale) = (now, false);
+        if self.inotify.is_err() && now.saturating_duration_since(self.tried) >= RETRY {
+            (self.inotify, self.tried) = (Wakes::open(), now);
+        }
+        let (path, inotify) = (&self.kubepods.path, &mut self.inotify);
+        let mut watch = |directory: &Path| {
+            if let Ok(wakes) = inotify
+                && let Err(error) = wakes.add(directory)
+            {
+                *inotify = Err(error.to_string());
             }
-            other => other.map_err(|source| self.error("list", source))?,
         };
+        // cgroupfs tells a directory's end to its parent only (no IN_DELETE_SELF).
+        if let Some(parent) = path.parent() {
+            watch(parent);
+        }
+        let found = pods::walk(path, watch);
+        self.gone = !hierarchy::id(path).is_ok_and(|id| id == self.kubepods.id);
+        let found = if self.gone { Ok(Vec::new()) } else { found };
+        let degraded = match (&found, &self.inotify) {
+            (Err(error), _) => Some(format!("cannot list the pods' cgroups in {}: {error}", path.display())),
+            (Ok(_), Err(error)) => Some(format!(
+                "no inotify: {error} (fs.inotify.max_user_instances, max_user_watches): pods are found by walking"
+            )),
+            (Ok(_), Ok(_)) => None,
+        };
+        if self.degraded != degraded {
+            self.degraded.clone_from(&degraded);
+            self.events.push_back(CgroupEvent::Degraded(degraded));
+        }
+        let Ok(found) = found else { return };
         let mut found: BTreeMap<_, _> = found.into_iter().map(|pod| (pod.id, pod)).collect();
         self.known.retain(|id, pod| {
             let stays = found.remove(id).is_some();
@@ -149,16 +179,29 @@ impl PodWatch {
         });
         self.events.extend(found.values().cloned().map(CgroupEvent::PodAppeared));
         self.known.extend(found);
-        self.stale = false;
-        Ok(())
-    }
-
-    fn error(&self, action: &'static str, source: io::Error) -> WatchError {
-        WatchError { action, path: self.kubepods.path.clone(), source }
     }
 }
 
-/// Watches a directory's entries; once more is as good as once.
-fn add(watches: &mut Watches, directory: &Path) -> io::Result<()> {
-    watches.add(directory, WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR).map(drop)
+/// inotify.
+struct Wakes {
+    watches: Watches,
+    changes: ReadyChunks<EventStream<[u8; BUFFER]>>,
+}
+
+impl Wakes {
+    fn open() -> Result<Self, String> {
+        let opened = Inotify::init().and_then(|inotify| {
+            let watches = inotify.watches();
+            Ok(Self { watches, changes: inotify.into_event_stream([0; BUFFER])?.ready_chunks(AT_ONCE) })
+        });
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// Watches a directory's entries; once more is as good as once. One that is gone has none.
+    fn add(&mut self, directory: &Path) -> io::Result<()> {
+        match self.watches.add(directory, WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }

@@ -4,22 +4,18 @@
 //! else's program would forbid it or be silenced by it.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
-use aya::{
-    pin::PinError,
-    programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, ProgramError, SockOps, links::FdLink,
-    },
-};
+use aya::programs::{ProgramError, SockOps};
 use conngate_common::counter::Program as Name;
 
 use super::{
     link::Link,
     load::{LoadError, Loaded, program},
+    pins,
     query::{self, Hook},
 };
 use crate::{app::error_chain, cgroup::hierarchy, metrics::snapshot::ProgramState};
@@ -43,17 +39,7 @@ pub enum AttachError {
         /// Where.
         cgroup: PathBuf,
         /// Why.
-        source: Box<ProgramError>,
-    },
-    /// The attachment cannot be pinned.
-    #[error("cannot pin the link of the eBPF program {program} at {path}")]
-    Pin {
-        /// Which program.
-        program: Name,
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: Box<PinError>,
+        source: io::Error,
     },
     /// Somebody else's program has the hook.
     #[error("{0}")]
@@ -66,9 +52,9 @@ pub enum AttachError {
         /// Why.
         source: io::Error,
     },
-    /// A pinned attachment cannot be taken over.
-    #[error("cannot take over the link of the eBPF program {program} at {path}")]
-    TakeOver {
+    /// A pinned attachment that is to go stays.
+    #[error("cannot remove the link of the eBPF program {program} at {path}")]
+    Stays {
         /// Which program.
         program: Name,
         /// Where.
@@ -84,7 +70,7 @@ pub enum AttachError {
 impl Loaded {
     /// Attaches `programs` to `gated`, or puts them into the links that are pinned there already; `root` is the top of the
     /// visible hierarchy. What the kernel refuses, or what would silence somebody else's program, is left out, and
-    /// [`Loaded::lacks`] says so.
+    /// [`Loaded::lacks`] says so. What is new is for [`Loaded::pin`] to pin.
     ///
     /// # Errors
     /// When egress is refused: nothing can be held without it. What is pinned already stays as it was.
@@ -117,7 +103,7 @@ impl Loaded {
             Err(source) => return Err(AttachError::Neighbours { hook: Hook::of(name).name(), source }),
             Ok(Some(who)) => {
                 if let Some(path) = path {
-                    unpin(&path).map_err(|source| AttachError::TakeOver { program: name, path, source })?;
+                    pins::remove(&path).map_err(|source| AttachError::Stays { program: name, path, source })?;
                 }
                 return Err(AttachError::Conflict(who));
             }
@@ -126,22 +112,22 @@ impl Loaded {
         if name == Name::SetSockOpt {
             return Ok(());
         }
-        let Some(path) = path else {
+        if !path.is_some_and(|path| self.take_over(name, gated, &path)) {
             let link = self.link(name, gated)?;
             self.links.push((name, link));
-            return Ok(());
-        };
-        let taken_over = |source| AttachError::TakeOver { program: name, path: path.clone(), source };
-        if !self.take_over(name, gated, &path).map_err(taken_over)? {
-            unpin(&path).map_err(taken_over)?;
-            let link = self.link(name, gated)?;
-            link.pin(&path).map_err(|source| AttachError::Pin { program: name, path, source: Box::new(source) })?;
         }
         Ok(())
     }
 
-    /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`.
-    pub(super) fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> io::Result<bool> {
+    /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`. False: a new link is to replace it.
+    pub(super) fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> bool {
+        self.try_to_take_over(name, cgroup, path).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "a pin that is no usable link is replaced");
+            false
+        })
+    }
+
+    fn try_to_take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> io::Result<bool> {
         let id = hierarchy::id(cgroup).map_err(io::Error::other)?;
         let Some(link) = Link::open(path)? else { return Ok(false) };
         if link.cgroup()? != id {
@@ -187,43 +173,13 @@ impl Loaded {
         }
     }
 
-    fn link(&mut self, name: Name, cgroup: &Path) -> Result<FdLink, AttachError> {
+    pub(super) fn link(&mut self, name: Name, cgroup: &Path) -> Result<Link, AttachError> {
         let file = File::open(cgroup).map_err(|source| AttachError::Open { cgroup: cgroup.to_owned(), source })?;
-        // A cgroup link takes no flags and always allows other programs beside it.
-        let mode = CgroupAttachMode::Single;
         let program = program(&mut self.ebpf, name)?;
-        let attached = match name {
-            Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(|program| {
-                let id = program.attach(file, mode)?;
-                descriptor(program.take_link(id)?)
-            }),
-            Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(|program| {
-                let id = program.attach(file, CgroupSkbAttachType::Egress, mode)?;
-                descriptor(program.take_link(id)?)
-            }),
-            // aya gives its link no descriptor.
-            Name::SetSockOpt => return Err(LoadError::NoProgram(name).into()),
-            Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(|program| {
-                let id = program.attach(file, mode)?;
-                descriptor(program.take_link(id)?)
-            }),
-        };
-        attached.map_err(|source| AttachError::Attach {
-            program: name,
-            cgroup: cgroup.to_owned(),
-            source: Box::new(source),
-        })
-    }
-}
-
-/// The link's descriptor; every kernel from 5.7 on attaches to cgroups by links.
-fn descriptor(link: impl TryInto<FdLink>) -> Result<FdLink, ProgramError> {
-    link.try_into().map_err(|_| ProgramError::NotAttached)
-}
-
-pub(super) fn unpin(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        let link = program
+            .fd()
+            .map_err(io::Error::other)
+            .and_then(|program| Link::create(&file, program, Hook::of(name).attach_type()));
+        link.map_err(|source| AttachError::Attach { program: name, cgroup: cgroup.to_owned(), source })
     }
 }

@@ -3,15 +3,15 @@
 //! Knows nothing of gates but their cgroups. There, the program needs to ask nobody whose socket it is; pinned, it outlives
 //! the agent as the hold does.
 
-use std::{fs::File, io, path::Path};
+use std::path::Path;
 
 use conngate_common::{counter::Program as Name, gate::GateState, id::CgroupId};
 
 use super::{
-    attach::unpin,
+    attach::AttachError,
     link::Link,
-    load::{Loaded, program},
-    query::Hook,
+    load::Loaded,
+    pins::{self, Pins},
 };
 use crate::app::error_chain;
 
@@ -39,40 +39,27 @@ impl Loaded {
     pub fn release_datagrams(&mut self, gate: CgroupId) {
         if self.datagrams.remove(&gate).is_some()
             && let Some(pins) = &self.pins
-            && let Err(error) = unpin(&pins.datagrams(gate))
+            && let Err(error) = pins::remove(&pins.datagrams(gate))
         {
             tracing::warn!(gate = gate.0, %error, "the setsockopt program stays attached to the pod");
         }
     }
 
-    /// Detaches what an earlier agent left at pods whose gate is not closed.
-    pub fn forget_datagrams(&mut self) {
-        let Some(pins) = self.pins.clone() else { return };
-        for gate in pins.datagram_gates() {
-            if self.maps.gate(gate).is_ok_and(|entry| entry.state == GateState::Holding.code()) {
-                continue;
-            }
-            if let Err(error) = unpin(&pins.datagrams(gate)) {
-                tracing::warn!(gate = gate.0, %error, "the setsockopt program stays attached to a pod");
-            }
-        }
+    /// The pods whose gate is not closed, and to which the program is attached all the same: an earlier agent left it.
+    pub(super) fn stale_datagrams(&self, pins: &Pins) -> impl Iterator<Item = CgroupId> {
+        let held = |gate| self.maps.gate(gate).is_ok_and(|entry| entry.state == GateState::Holding.code());
+        pins.datagram_gates().into_iter().filter(move |gate| !self.datagrams.contains_key(gate) && !held(*gate))
     }
 
     /// The link, where it is not pinned.
-    fn attach_to_pod(&mut self, gate: CgroupId, pod: &Path) -> io::Result<Option<Link>> {
+    fn attach_to_pod(&mut self, gate: CgroupId, pod: &Path) -> Result<Option<Link>, AttachError> {
         let path = self.pins.as_ref().map(|pins| pins.datagrams(gate));
-        if let Some(path) = &path {
-            if self.take_over(Name::SetSockOpt, pod, path)? {
-                return Ok(None);
-            }
-            unpin(path)?;
+        if path.as_ref().is_some_and(|path| self.take_over(Name::SetSockOpt, pod, path)) {
+            return Ok(None);
         }
-        let program = program(&mut self.ebpf, Name::SetSockOpt).map_err(io::Error::other)?;
-        let program = program.fd().map_err(io::Error::other)?;
-        let link = Link::create(&File::open(pod)?, program, Hook::SetSockOpt.attach_type())?;
-        match path {
-            Some(path) => link.pin(&path).map(|()| None),
-            None => Ok(Some(link)),
-        }
+        let link = self.link(Name::SetSockOpt, pod)?;
+        // Where that fails, `Loaded::pin` tries again, and says so.
+        let pinned = path.is_some_and(|path| pins::pin(&link, &path).is_ok());
+        Ok((!pinned).then_some(link))
     }
 }

@@ -1,4 +1,4 @@
-//! A pinned link: a program's attachment to a cgroup that outlives the agent.
+//! A link: a program's attachment to a cgroup, which outlives the agent where it is pinned.
 //!
 //! Knows nothing of which program it is. Replacing the program is atomic (BPF_LINK_UPDATE, kernel 5.7): at no moment is
 //! none attached, or two.
@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -17,11 +17,20 @@ use std::{
 use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_link_info};
 use conngate_common::id::CgroupId;
 
-use super::syscall::{attributes, bpf};
+use super::{
+    pins::is_pin,
+    syscall::{attributes, bpf},
+};
 
 /// An open link.
 #[derive(Debug)]
 pub struct Link(OwnedFd);
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Link {
     /// The link that is pinned at `path`; `None`: there is none.
@@ -29,18 +38,18 @@ impl Link {
     /// # Errors
     /// When there is something else, or the kernel refuses.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        if !is_pin(path)? {
+            return Ok(None);
+        }
         let name = CString::new(path.as_os_str().as_bytes())?;
         let mut attr = attributes();
         attr.__bindgen_anon_4.pathname = name.as_ptr() as u64;
-        match bpf(bpf_cmd::BPF_OBJ_GET, &mut attr) {
-            // SAFETY: a new descriptor, which nobody else owns.
-            Ok(fd) => Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+        // SAFETY: a new descriptor, which nobody else owns.
+        Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 
-    /// Attaches `program` to `cgroup`. aya does so for every program type but one, whose link has no descriptor to pin.
+    /// Attaches `program` to `cgroup`. A link takes no flags, and always allows other programs beside it.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -52,18 +61,6 @@ impl Link {
         let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
         // SAFETY: a new descriptor, which nobody else owns.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Lets it outlive this process, at `path`.
-    ///
-    /// # Errors
-    /// When the kernel refuses, or there is something.
-    pub fn pin(&self, path: &Path) -> io::Result<()> {
-        let name = CString::new(path.as_os_str().as_bytes())?;
-        let mut attr = attributes();
-        attr.__bindgen_anon_4.pathname = name.as_ptr() as u64;
-        attr.__bindgen_anon_4.bpf_fd = self.0.as_raw_fd().cast_unsigned();
-        bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
     }
 
     /// The cgroup that it hangs on; 0: that cgroup is gone.

@@ -5,13 +5,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::MapError,
-    programs::{CgroupSkb, CgroupSockAddr, CgroupSockopt, Program, ProgramError, SockOps, links::FdLink},
+    programs::{CgroupSkb, CgroupSockAddr, CgroupSockopt, Program, ProgramError, SockOps},
 };
 use aya_log::EbpfLogger;
 use conngate_common::{counter::Program as Name, id::CgroupId};
@@ -21,9 +22,10 @@ use super::{
     counters::Counters,
     features::{Features, Lack, SynBudget, locked_memory_limit},
     link::Link,
-    maps::{MapAccessError, Maps},
+    maps::{MapAccessError, Maps, duplicate},
     object::{Object, ObjectError},
-    pins::{MAPS, Pins},
+    pinned,
+    pins::{MAPS, Pins, PinsError},
     records::Ring,
     verifier,
 };
@@ -64,6 +66,9 @@ pub enum LoadError {
     /// See [`MapAccessError`].
     #[error(transparent)]
     Map(#[from] MapAccessError),
+    /// Another agent works with the pinned maps.
+    #[error(transparent)]
+    Held(PinsError),
 }
 
 /// What is loaded, and how.
@@ -73,24 +78,27 @@ pub struct Options<'a> {
     pub programs: &'a [Name],
     /// How much they log; above 0 the verifier's whole log of a program that is refused is logged too, which takes it long.
     pub log_level: LogLevel,
-    /// Where maps and attachments outlive this process.
-    pub pins: Option<&'a Pins>,
+    /// Where maps and attachments outlive this process: the BPF file system.
+    pub bpffs: Option<&'a Path>,
     /// The ring buffer's size in bytes, a power of two and a multiple of the page size, where it is not what the object says.
     pub ring_buffer: Option<u32>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { programs: Name::ALL, log_level: 0, pins: None, ring_buffer: None }
+        Self { programs: Name::ALL, log_level: 0, bpffs: None, ring_buffer: None }
     }
 }
 
 /// Loaded programs, not attached, and the maps.
 pub struct Loaded {
     pub(super) ebpf: Ebpf,
+    pub(super) bpffs: Option<PathBuf>,
     pub(super) pins: Option<Pins>,
+    /// What is to be pinned and is not.
+    pub(super) unpinned: Vec<(&'static str, OwnedFd)>,
     /// What is attached and not pinned.
-    pub(super) links: Vec<(Name, FdLink)>,
+    pub(super) links: Vec<(Name, Link)>,
     /// Where each program is attached, pinned or not.
     pub(super) attached: BTreeMap<Name, PathBuf>,
     /// Why the kernel has refused a program.
@@ -109,14 +117,23 @@ pub struct Loaded {
     pub logger: Option<EbpfLogger<&'static dyn tracing_log::log::Log>>,
 }
 
-/// Loads programs of `object`, and its maps: those that are pinned already with what they hold, the others new and then
-/// pinned. The ring buffer is what the kernel tells.
+/// Loads programs of `object`, and its maps: those that are pinned already with what they hold, the others new, for
+/// [`Loaded::pin`] to pin. The ring buffer is what the kernel tells.
 ///
 /// # Errors
-/// When the kernel refuses a map or the egress program; everything that was loaded is gone again, pinned maps excepted.
+/// When another agent works with the pinned maps, or the kernel refuses a map or the egress program; everything that was
+/// loaded is gone again.
 pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), LoadError> {
+    let pins = match options.bpffs.map(Pins::open).transpose() {
+        Err(error @ PinsError::Held { .. }) => return Err(LoadError::Held(error)),
+        // `Loaded::pin` tries again, and says why.
+        pins => pins.ok().flatten(),
+    };
     let features = Features::probe();
-    let mut ebpf = maps(object, options, &features)?;
+    let usable = pins.as_ref().map(|pins| pinned::usable(object, options.ring_buffer, pins)).unwrap_or_default();
+    let mut ebpf = maps(object, options, &features, &usable)?;
+    let unpinned = MAPS.into_iter().filter(|name| options.bpffs.is_some() && !usable.contains_key(name));
+    let unpinned = unpinned.map(|name| Ok((name, duplicate(&ebpf, name)?))).collect::<Result<_, MapAccessError>>()?;
     let mut refused = BTreeMap::new();
     for &name in options.programs {
         if let Err(error) = load_program(program(&mut ebpf, name)?, name) {
@@ -138,7 +155,9 @@ pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), Lo
     let (maps, counters, ring) = (Maps::take(&mut ebpf)?, Counters::take(&mut ebpf)?, Ring::take(&mut ebpf)?);
     let loaded = Loaded {
         ebpf,
-        pins: options.pins.cloned(),
+        bpffs: options.bpffs.map(Path::to_owned),
+        pins,
+        unpinned,
         links: Vec::new(),
         attached: BTreeMap::new(),
         refused,
@@ -152,13 +171,16 @@ pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), Lo
     Ok((loaded, ring))
 }
 
-/// Makes the maps, with the constants that the programs are told; no program is loaded.
-pub(super) fn maps(object: &Object, options: &Options<'_>, features: &Features) -> Result<Ebpf, LoadError> {
+/// Makes the maps, but for those that are `pinned`, with the constants that the programs are told; no program is loaded.
+pub(super) fn maps(
+    object: &Object,
+    options: &Options<'_>,
+    features: &Features,
+    pinned: &BTreeMap<&'static str, PathBuf>,
+) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
-    if let Some(pins) = options.pins {
-        for map in MAPS {
-            loader.map_pin_path(map, pins.map(map));
-        }
+    for (name, path) in pinned {
+        loader.map_pin_path(name, path.as_path());
     }
     if let Some(bytes) = options.ring_buffer {
         loader.map_max_entries("EVENTS", bytes);

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of when to write what.
 
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError},
@@ -54,6 +56,23 @@ fn capacity(ebpf: &Ebpf, name: &'static str) -> Result<u64, MapAccessError> {
         _ => Err(MapError::InvalidName { name: name.to_owned() }),
     };
     info.map(|info| info.max_entries().into()).map_err(MapAccessError::of(name))
+}
+
+/// A map's descriptor.
+#[expect(clippy::wildcard_enum_match_arm, reason = "aya has many kinds of maps, and the object has these")]
+pub(super) fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
+    match map {
+        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::SkStorage(map) => {
+            Some(map.fd().as_fd())
+        }
+        _ => None,
+    }
+}
+
+/// A descriptor of our own of the map `name`.
+pub(super) fn duplicate(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, MapAccessError> {
+    let map = ebpf.map(name).and_then(descriptor).ok_or(MapError::InvalidName { name: name.to_owned() });
+    map.and_then(|map| Ok(map.try_clone_to_owned()?)).map_err(MapAccessError::of(name))
 }
 
 /// The maps that the agent writes.

@@ -18,6 +18,7 @@ pub mod link;
 pub mod load;
 pub mod maps;
 pub mod object;
+mod pinned;
 pub mod pins;
 pub mod query;
 pub mod records;

@@ -5,10 +5,10 @@
 use std::{
     collections::BTreeMap,
     ffi::CStr,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use aya::{Ebpf, EbpfError, maps::Map, programs::ProgramError};
+use aya::{Ebpf, EbpfError, programs::ProgramError};
 use aya_obj::{
     Object as Parsed,
     generated::{bpf_cmd, bpf_insn, bpf_prog_type},
@@ -18,6 +18,7 @@ use conngate_common::counter::Program as Name;
 use super::{
     features::Features,
     load::{self, LoadError, Options},
+    maps::descriptor,
     object::Object,
     query::Hook,
     syscall::{attributes, bpf},
@@ -52,7 +53,7 @@ pub fn last_words(error: &ProgramError) -> String {
 /// # Errors
 /// When the object or a map is refused.
 pub fn costs(object: &Object, features: &Features) -> Result<BTreeMap<Name, Cost>, LoadError> {
-    let ebpf = load::maps(object, &Options::default(), features)?;
+    let ebpf = load::maps(object, &Options::default(), features, &BTreeMap::new())?;
     // aya gives no log of a program that is accepted: the programs are loaded here, with its maps.
     let parsed = relocated(object, features, &ebpf).map_err(|error| LoadError::Refused(Box::new(error)))?;
     let costs = Name::ALL.iter().filter_map(|&name| {
@@ -70,20 +71,11 @@ fn relocated(object: &Object, features: &Features, ebpf: &Ebpf) -> Result<Parsed
     parsed.patch_map_data(constants.iter().map(|(name, value)| (*name, (&value[..], true))).collect())?;
     let texts = parsed.functions.keys().map(|(section, _)| *section).collect();
     let maps = parsed.maps.clone();
-    let maps = maps.iter().filter_map(|(name, map)| Some((name.as_str(), descriptor(ebpf.map(name)?)?, map)));
+    let maps =
+        maps.iter().filter_map(|(name, map)| Some((name.as_str(), descriptor(ebpf.map(name)?)?.as_raw_fd(), map)));
     parsed.relocate_maps(maps, &texts)?;
     parsed.relocate_calls(&texts)?;
     Ok(parsed)
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "aya has many kinds of maps, and the object has these")]
-fn descriptor(map: &Map) -> Option<RawFd> {
-    match map {
-        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::SkStorage(map) => {
-            Some(map.fd().as_fd().as_raw_fd())
-        }
-        _ => None,
-    }
 }
 
 /// Has the program verified, and gives the verifier's figures; `None`: it is refused. It is gone again when this returns.

@@ -29,7 +29,7 @@ use crate::{
         identity::is_container,
         kubepods::Kubepods,
         pods::PodCgroup,
-        watch::{CgroupEvent, PodWatch, WatchError},
+        watch::{CgroupEvent, PodWatch},
     },
     kernel::clock,
     looks::{Looked, Looks},
@@ -58,12 +58,9 @@ pub(super) enum Ended {
     RootGone,
 }
 
-/// The kernel or the event loop failed.
+/// The event loop failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AgentError {
-    /// See [`WatchError`].
-    #[error(transparent)]
-    Watch(#[from] WatchError),
     /// The event loop failed.
     #[error("the event loop fails")]
     Loop(#[from] io::Error),
@@ -134,22 +131,23 @@ impl Agent {
     }
 
     /// Works until the kubepods root is gone.
-    pub(super) async fn serve(&mut self, kubepods: Kubepods, mut watch: PodWatch) -> Result<Ended, AgentError> {
+    pub(super) async fn serve(&mut self, kubepods: Kubepods, watch: &mut PodWatch) -> Result<Ended, AgentError> {
         self.learn_shared_parents(&kubepods);
         loop {
             let due = self.waiting.next_due().map(|at| Duration::from_nanos(at.since(clock::now())));
             tokio::select! {
-                notice = self.app.next() => self.noticed(notice?, &mut watch)?,
-                event = watch.next() => match event? {
+                notice = self.app.next() => self.noticed(notice?, watch),
+                event = watch.next() => match event {
                     CgroupEvent::PodAppeared(cgroup) => self.appeared(cgroup, &kubepods),
                     CgroupEvent::PodVanished(uid, gate) => {
                         let acts = self.roster.vanished(uid, gate);
                         self.carry_out(acts);
                     }
+                    CgroupEvent::Degraded(why) => self.conditions.degraded_because(Part::Cgroups, why),
                     CgroupEvent::Gone => return Ok(Ended::RootGone),
                 },
                 Some(looked) = self.looked.recv() => self.looked(looked),
-                Some(event) = self.told.recv() => self.source_says(event, &watch),
+                Some(event) = self.told.recv() => self.source_says(event, watch),
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.look_again(),
                 _ = self.sweep.tick() => self.sweep(&kubepods),
@@ -173,9 +171,9 @@ impl Agent {
         }
     }
 
-    fn noticed(&mut self, notice: Notice, watch: &mut PodWatch) -> Result<(), AgentError> {
+    fn noticed(&mut self, notice: Notice, watch: &mut PodWatch) {
         match notice {
-            Notice::Unclassified(record) => self.unclassified(*record, watch)?,
+            Notice::Unclassified(record) => self.unclassified(*record, watch),
             Notice::Held(record) => self.held(&record),
             Notice::Ended(record, outcome) => {
                 self.waiting.ended(record.header.gate, record.header.socket);
@@ -185,7 +183,6 @@ impl Agent {
             Notice::Listening(gate) => self.listening(gate),
             Notice::Opened(gate, summary) => self.opened(gate, &summary),
         }
-        Ok(())
     }
 
     fn source_says(&mut self, event: SourceEvent, watch: &PodWatch) {
@@ -291,6 +288,7 @@ impl Agent {
             self.adopt();
         }
         self.expire();
+        self.conditions.degraded_because(Part::Pins, self.app.loaded().pin());
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use conngate_common::{gate::ContainerClass, id::CgroupId, record::ParkedRecord};
 
-use super::agent::{Agent, AgentError};
+use super::agent::Agent;
 use crate::{
     app::{GRACE, error_chain},
     cgroup::{identity::IdentityError, pods::PodCgroup, watch::PodWatch},
@@ -19,16 +19,15 @@ const PATIENCE_NANOS: u64 = 1_000_000_000;
 
 impl Agent {
     /// A connection is held of which the kernel does not know whose it is.
-    pub(super) fn unclassified(&mut self, record: ParkedRecord, watch: &mut PodWatch) -> Result<(), AgentError> {
+    pub(super) fn unclassified(&mut self, record: ParkedRecord, watch: &mut PodWatch) {
         let gate = record.header.gate;
         if self.roster.cgroup(gate).is_none()
-            && let Some(cgroup) = watch.pod(gate, Instant::now())?.cloned()
+            && let Some(cgroup) = watch.pod(gate, Instant::now()).cloned()
         {
             let acts = self.roster.appeared(cgroup);
             self.carry_out(acts);
         }
         self.classify(record);
-        Ok(())
     }
 
     pub(super) fn classify(&mut self, record: ParkedRecord) {

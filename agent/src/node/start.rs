@@ -33,7 +33,7 @@ use crate::{
         clock,
         load::{self, LoadError, Loaded},
         object::Object,
-        pins::{self, Pins},
+        pins,
         records::Ring,
         v1,
     },
@@ -88,8 +88,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = int.recv() => tracing::info!("SIGINT"),
     }
     if config.detach_on_exit {
-        pins::remove_all(&config.bpffs)?;
-        tracing::info!("programs and maps are removed");
+        match pins::remove_all(&config.bpffs) {
+            Ok(_) => tracing::info!("programs and maps are removed"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "programs and maps are not removed"),
+        }
     } else {
         tracing::info!("programs, maps and gates stay for the next agent");
     }
@@ -106,14 +108,8 @@ async fn work(
         [] => conditions.met(Condition::Capabilities),
         missing => conditions.unmet_because(Condition::Capabilities, format!("missing {}", missing.join(", "))),
     }
-    let pins = Pins::open(&config.bpffs)
-        .inspect_err(|error| {
-            let error = error_chain(error);
-            tracing::warn!(error, "nothing is pinned: while no agent runs, connections go on as without conngate");
-        })
-        .ok();
     let mut kubepods = find(config, conditions).await;
-    let (mut loaded, ring) = load(config, pins.as_ref(), conditions).await;
+    let (mut loaded, ring) = load(config, conditions).await;
     let (tell, told) = mpsc::channel(TOLD);
     let name = config.sources.node_name.clone();
     let recorder = config.sources.client.clone().map_or_else(Recorder::nowhere, |client| {
@@ -133,22 +129,20 @@ async fn work(
     let roster = Roster::new(config.defaults.clone());
     let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions, looks };
     let mut agent = Agent::new(app, roster, joined, name, config.series);
+    let mut watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
     loop {
-        let attached = attach(agent.app.loaded(), &kubepods, pins.as_ref(), conditions);
-        let watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
-        let failed = match (attached, watch) {
-            (Ok(()), Ok(watch)) => {
+        let failed = match attach(agent.app.loaded(), &kubepods, conditions) {
+            Ok(()) => {
                 conditions.met(Condition::Programs);
-                match agent.serve(kubepods.clone(), watch).await {
+                match agent.serve(kubepods.clone(), &mut watch).await {
                     Ok(Ended::RootGone) => None,
-                    Err(error) => Some((Condition::Cgroups, error_chain(&error))),
+                    Err(error) => Some(error_chain(&error)),
                 }
             }
-            (Err(error), _) => Some((Condition::Programs, error_chain(&error))),
-            (_, Err(error)) => Some((Condition::Cgroups, error_chain(&error))),
+            Err(error) => Some(error_chain(&error)),
         };
-        if let Some((condition, why)) = failed {
-            conditions.unmet_because(condition, why);
+        if let Some(why) = failed {
+            conditions.unmet_because(Condition::Programs, why);
             turning(conditions, tokio::time::sleep(RETRY)).await;
         } else {
             conditions.unmet_because(Condition::Cgroups, "the kubepods cgroup is gone");
@@ -156,6 +150,7 @@ async fn work(
         kubepods = find(config, conditions).await;
         let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
         agent.app.set_places(levels, &classes(&kubepods));
+        watch.follow(kubepods.clone());
     }
 }
 
@@ -205,17 +200,19 @@ fn classes(kubepods: &Kubepods) -> Vec<CgroupId> {
 }
 
 /// Loads the programs, however long it takes.
-async fn load(config: &Config, pins: Option<&Pins>, conditions: &Conditions) -> (Loaded, Ring) {
+async fn load(config: &Config, conditions: &Conditions) -> (Loaded, Ring) {
     loop {
         let loaded = Object::open(config.bpf_object.as_deref()).map_err(LoadError::from).and_then(|object| {
-            let ring_buffer = config.ring_buffer;
-            load::load(&object, &load::Options { log_level: config.bpf_log, pins, ring_buffer, ..Default::default() })
+            let (bpffs, ring_buffer) = (Some(config.bpffs.as_path()), config.ring_buffer);
+            load::load(&object, &load::Options { log_level: config.bpf_log, bpffs, ring_buffer, ..Default::default() })
         });
-        match loaded {
+        let error = match loaded {
             Ok(loaded) => return loaded,
-            Err(error) => conditions.unmet_because(Condition::Programs, error_chain(&error)),
-        }
-        turning(conditions, tokio::time::sleep(RETRY)).await;
+            Err(error) => error,
+        };
+        conditions.unmet_because(Condition::Programs, error_chain(&error));
+        let pause = if matches!(error, LoadError::Held(_)) { RETRY / 10 } else { RETRY };
+        turning(conditions, tokio::time::sleep(pause)).await;
     }
 }
 
@@ -225,20 +222,10 @@ fn top(kubepods: &Path) -> &Path {
     kubepods.ancestors().take_while(is_cgroup).last().unwrap_or(kubepods)
 }
 
-fn attach(
-    loaded: &mut Loaded,
-    kubepods: &Kubepods,
-    pins: Option<&Pins>,
-    conditions: &Conditions,
-) -> Result<(), AttachError> {
+fn attach(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> Result<(), AttachError> {
     loaded.detach();
     loaded.attach(&PROGRAMS, &kubepods.path, top(&kubepods.path))?;
-    if let Some(pins) = pins {
-        loaded.forget_datagrams();
-        if let Err(error) = pins.remove_others() {
-            tracing::warn!(error = error_chain(&error), "an agent of another version left programs behind");
-        }
-    }
+    conditions.degraded_because(Part::Pins, loaded.pin());
     let lacks: Vec<_> = loaded
         .lacks()
         .iter()

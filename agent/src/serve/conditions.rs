@@ -60,6 +60,10 @@ impl fmt::Display for Condition {
 pub enum Part {
     /// The kernel, or other users of its hooks.
     Kernel,
+    /// What outlives the agent.
+    Pins,
+    /// The watch on the pods' cgroups.
+    Cgroups,
     /// The sources of pods.
     Sources,
 }

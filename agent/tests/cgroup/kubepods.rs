@@ -106,7 +106,7 @@ fn pods_of_both_drivers_are_listed_with_ids_and_containers() {
             containers.iter().for_each(|container| drop(node.make(&format!("{name}/{directory}/{container}"))));
         }
         let kubepods = find(&root).unwrap();
-        let found = pods::walk(&root, |_| Ok(())).unwrap();
+        let found = pods::walk(&root, |_| {}).unwrap();
         assert_eq!(found.len(), 3, "{found:?}");
         for (directory, qos) in directories.iter().zip([Qos::Guaranteed, Qos::Burstable, Qos::BestEffort]) {
             let path = root.join(directory);

@@ -50,11 +50,17 @@ impl Agent {
 
     /// Starts it and waits until it serves its endpoints. Pods are looked for below the node's own cgroup.
     pub fn begin(node: &Node, options: &[&str]) -> Result<Self> {
+        Self::begin_prepared(node, options, |_| {})
+    }
+
+    /// As [`Agent::begin`], with something done to its command before.
+    pub fn begin_prepared(node: &Node, options: &[&str], prepare: impl FnOnce(&mut Command)) -> Result<Self> {
         let mut command = command(node)?;
         command.args(["--pod-source", "file", "--log-format", "json", "--listen", "127.0.0.1:0"]);
         command.arg("--pod-manifests").arg(node.manifests()).arg("--cgroup-root").arg(node.cgroup().path());
         command.arg("--socket").arg(node.socket());
         command.args(options).env("CONNGATE_LOG", "conngate=debug").stdin(Stdio::null()).stderr(Stdio::piped());
+        prepare(&mut command);
         let mut process = Running::start(command)?;
         let stderr = process.child().stderr.take().context("stderr is a pipe")?;
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -45,7 +45,8 @@ fn check_of_a_node_finds_its_agent_and_what_that_has_pinned() -> Result<()> {
         let agent = Agent::start(&node, &[])?;
         let (code, found) = findings(check(&node)?)?;
         let (pins, said) = (of(&found, "pins")?, of(&found, "agent")?);
-        assert_eq!((code, pins.0, said.0), (Some(0), "ok", "ok"), "{found:?}");
+        // Degraded where the kernel lacks something.
+        assert!((code, pins.0) == (Some(0), "ok") && ["ok", "warn"].contains(&said.0), "{found:?}");
         assert!(pins.1.contains(" programs, ") && said.1.starts_with("ready"), "{found:?}");
         agent.kill()?;
         let (code, found) = findings(check(&node)?)?;

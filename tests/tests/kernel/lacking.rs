@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 use anyhow::{Context, Result};
 use conngate_tests::{
     kernel_version,
-    lab::{Cgroup, Gated, Node, Pod, agent, client},
+    lab::{Agent, Cgroup, Gated, KubePod, Node, Pod, Qos, agent, client},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -16,7 +16,10 @@ use nix::{
     },
 };
 
-use crate::world::{CAPTURED_V4, assert_reached, finish, initializing};
+use crate::{
+    agent_world,
+    world::{CAPTURED_V4, assert_reached, finish, initializing},
+};
 
 /// Hides the kernel's BTF from `command` alone.
 fn hide_btf(command: &mut Command) {
@@ -47,6 +50,30 @@ fn limit_locked_memory(command: &mut Command) {
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(limit) };
+}
+
+/// Refuses inotify to `command` alone, as where its instances are used up.
+#[expect(clippy::cast_possible_truncation, reason = "the kernel's codes and numbers are small")]
+fn refuse_inotify(command: &mut Command) {
+    let refuse = || {
+        const LOAD: libc::c_uint = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+        let statement = |code: libc::c_uint, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+        let mut program = [
+            // The system call's number is the first field of seccomp_data.
+            statement(LOAD, 0, 0),
+            statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_inotify_init1 as u32, 1),
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EMFILE.cast_unsigned(), 0),
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+        ];
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: a plain system call; the kernel copies the program before it returns.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: runs between fork and exec; a plain system call, and nothing allocates or locks.
+    unsafe { command.pre_exec(refuse) };
 }
 
 fn start(pod: &Pod, prepare: impl FnOnce(&mut Command)) -> Result<Gated> {
@@ -97,6 +124,24 @@ fn locked_memory_of_64_kib_is_enough_since_5_11_and_before_that_said_with_the_re
         control_plane.release();
         assert_reached(&gated.client().report()?, CAPTURED_V4);
         assert_eq!(finish(&mut gated)?, 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn agent_without_inotify_finds_pods_by_walking_and_says_so() -> Result<()> {
+    agent_world::initializing(Qos::Burstable, |world| {
+        let agent = Agent::begin_prepared(world.node, &[], refuse_inotify)?;
+        agent.wait_readyz("degraded", |status, text| {
+            status == 200 && text.contains("no inotify") && text.contains("fs.inotify.max_user_instances")
+        })?;
+        let pod = KubePod::new(world.node, world.netns, Qos::Burstable)?;
+        pod.tell()?;
+        let app = pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
         Ok(())
     })
 }

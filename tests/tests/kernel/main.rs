@@ -9,6 +9,7 @@ mod agent_hearsay;
 mod agent_hold;
 mod agent_life;
 mod agent_metrics;
+mod agent_pins;
 mod agent_ready;
 mod agent_roots;
 mod agent_unknown;

@@ -45,7 +45,7 @@ pub struct Options {
     /// Remove programs, maps and gates when the agent ends.
     #[arg(long)]
     pub detach_on_exit: bool,
-    /// Remove every trace of conngate from this node, and end.
+    /// Remove every trace of conngate from this node, and end; refused while an agent runs.
     #[arg(long)]
     pub uninstall: bool,
     /// Where /healthz, /readyz and /metrics are served.

@@ -7,7 +7,10 @@ use std::path::Path;
 use hyper::Method;
 
 use super::{Finding, Level};
-use crate::{app::error_chain, cgroup::kubepods::Kubepods, cli::client::Client, kernel::pins, view::status::Status};
+use crate::{
+    app::error_chain, cgroup::kubepods::Kubepods, cli::client::Client, kernel::pins, printable::printable,
+    view::status::Status,
+};
 
 /// The root of the node's pods, in the directory that was `chosen` or anywhere.
 pub(super) fn kubepods(chosen: Option<&Path>) -> (Option<Kubepods>, Finding) {
@@ -54,6 +57,9 @@ pub(super) async fn agent(client: &Client) -> Finding {
     }
     match client.ask::<Status>(Method::GET, "/v1/status").await {
         Err(error) => finding(Level::Fail, format!("{error:#}"), "it cannot be asked"),
+        Ok(Status { ready: true, degraded: Some(why), .. }) => {
+            finding(Level::Warn, format!("ready, degraded: {}", printable(&why, 400)), "it gates pods, less well")
+        }
         Ok(status) if status.ready => finding(Level::Ok, format!("ready, {}", status.agent.version), "it gates pods"),
         Ok(status) => {
             let unmet = status.conditions.into_iter().filter_map(|condition| {

@@ -1,4 +1,4 @@
-//! Pods from manifests: one file, or a directory of them, read again on every change.
+//! Pods from manifests: one file, or a directory of them, read again on every change, or about every second without inotify.
 //!
 //! Knows nothing of Kubernetes' servers. A directory is watched and not its files, so that replacing a file, or the symbolic
 //! links of a mounted ConfigMap, is seen. A manifest that is wrong is reported once per change, and its last good pods stay.
@@ -40,8 +40,6 @@ enum FileError {
     Many { path: PathBuf },
     #[error("{} is wrong", path.display())]
     Manifest { path: PathBuf, source: ManifestError },
-    #[error("{} cannot be watched", path.display())]
-    Watch { path: PathBuf, source: io::Error },
 }
 
 #[derive(Clone)]
@@ -57,24 +55,23 @@ impl Source for File {
     async fn run(mut self, reports: Reports) -> Infallible {
         let mut backoff = DefaultBackoff::default();
         loop {
-            match self.watch() {
-                Ok(mut changes) => loop {
-                    let report = match self.read() {
-                        Ok(report) => report,
-                        Err(error) => {
-                            reports.send(Report::Failed { why: chain(&error) }).await;
-                            break;
-                        }
-                    };
-                    backoff = DefaultBackoff::default();
-                    reports.send(report).await;
-                    // Whatever changed: everything is read again. A watch that ended has lost its directory.
-                    match changes.next().await {
-                        Some(Ok(event)) if !event.mask.contains(inotify::EventMask::IGNORED) => {}
-                        _ => break,
+            let mut changes = self.watch();
+            loop {
+                let report = match self.read() {
+                    Ok(report) => report,
+                    Err(error) => {
+                        reports.send(Report::Failed { why: chain(&error) }).await;
+                        break;
                     }
-                },
-                Err(error) => reports.send(Report::Failed { why: chain(&error) }).await,
+                };
+                backoff = DefaultBackoff::default();
+                reports.send(report).await;
+                let Ok(changes) = &mut changes else { break };
+                // Whatever changed: everything is read again. A watch that ended has lost its directory.
+                match changes.next().await {
+                    Some(Ok(event)) if !event.mask.contains(inotify::EventMask::IGNORED) => {}
+                    _ => break,
+                }
             }
             if let Some(delay) = backoff.next() {
                 tokio::time::sleep(delay).await;
@@ -88,17 +85,14 @@ impl File {
         Self { path, good: BTreeMap::new() }
     }
 
-    fn watch(&self) -> Result<EventStream<[u8; 4096]>, FileError> {
+    fn watch(&self) -> io::Result<EventStream<[u8; 4096]>> {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let path = if self.path.is_dir() { &self.path } else { parent };
         let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
         let mask = mask | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
-        let watch = || {
-            let inotify = Inotify::init()?;
-            inotify.watches().add(path, mask)?;
-            inotify.into_event_stream([0; 4096])
-        };
-        watch().map_err(|source| FileError::Watch { path: path.to_owned(), source })
+        let inotify = Inotify::init()?;
+        inotify.watches().add(path, mask)?;
+        inotify.into_event_stream([0; 4096])
     }
 
     /// All pods of all manifests.

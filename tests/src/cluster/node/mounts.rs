@@ -42,7 +42,7 @@ pub(super) fn make(place: &Place) -> Result<()> {
         new("tmpfs", path, Some("mode=755"))?;
     }
     new("proc", "/proc", None)?;
-    new("bpf", "/sys/fs/bpf", None)?;
+    new("bpf", "/sys/fs/bpf", Some("mode=0700"))?;
     // What a pod mounts with Bidirectional propagation has to arrive in the others.
     propagation(MsFlags::MS_SHARED)
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 /// The file system.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ impl Bpffs {
     /// Makes one, empty.
     pub(super) fn new() -> Result<Self> {
         let made = fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+            // As systemd mounts it; without a mode, everybody could write to it.
+            fsconfig_set_string(&context, "mode", "0700")?;
             fsconfig_create(&context)?;
             fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         });
