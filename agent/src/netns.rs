@@ -27,6 +27,8 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
 
+use crate::shortage::Shortages;
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
@@ -95,7 +97,8 @@ impl Netns {
     }
 
     fn open(worker: &NetnsWorker, path: &Path) -> Result<Self, NetnsError> {
-        let file = File::open(path).map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
+        let file = worker.shortages.checked(File::open(path));
+        let file = file.map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
         let mut netns = Self { fd: Arc::new(file.into()), cookie: NetnsCookie(0) };
         let socket = worker.socket(&netns, Domain::UNIX, Type::DGRAM, None)?;
         netns.cookie = NetnsCookie(getsockopt(&socket, NetnsCookieOption).unwrap_or(0));
@@ -107,19 +110,21 @@ impl Netns {
 #[derive(Clone, Debug)]
 pub struct NetnsWorker {
     jobs: mpsc::Sender<Job>,
+    shortages: Shortages,
 }
 
 impl NetnsWorker {
-    /// Starts the thread. A process needs one.
-    pub fn start() -> Result<Self, NetnsError> {
+    /// Starts the thread, which tells `shortages` why it fails. A process needs one.
+    pub fn start(shortages: Shortages) -> Result<Self, NetnsError> {
         let path = PathBuf::from("/proc/thread-self/ns/net");
         let home = File::open(&path).map_err(|source| NetnsError::Open { path, source })?;
         let (jobs, queue) = mpsc::channel();
+        let told = shortages.clone();
         thread::Builder::new()
             .name("netns".to_owned())
-            .spawn(move || serve(&home, &queue))
+            .spawn(move || serve(&home, &queue, &told))
             .map_err(NetnsError::Spawn)?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, shortages })
     }
 
     /// Makes a socket in `netns` (close-on-exec). Blocks for the thread's turn, tens of microseconds.
@@ -165,13 +170,10 @@ struct Job {
 }
 
 impl Job {
-    fn make(&self) -> Result<Socket, NetnsError> {
+    fn make(&self, shortages: &Shortages) -> Result<Socket, NetnsError> {
         setns(&self.netns, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
-        Socket::new(self.domain, self.kind, self.protocol).map_err(|source| NetnsError::Socket {
-            domain: self.domain.into(),
-            kind: self.kind.into(),
-            source,
-        })
+        let made = shortages.checked(Socket::new(self.domain, self.kind, self.protocol));
+        made.map_err(|source| NetnsError::Socket { domain: self.domain.into(), kind: self.kind.into(), source })
     }
 }
 
@@ -181,9 +183,9 @@ impl fmt::Debug for Job {
     }
 }
 
-fn serve(home: &File, queue: &mpsc::Receiver<Job>) {
+fn serve(home: &File, queue: &mpsc::Receiver<Job>, shortages: &Shortages) {
     for job in queue {
-        let made = job.make();
+        let made = job.make(shortages);
         if let Err(error) = setns(home, CloneFlags::CLONE_NEWNET) {
             tracing::warn!(%error, "the namespace thread cannot go home: it keeps a namespace alive until its next job");
         }
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn namespace_that_cannot_be_entered_gives_no_socket_and_leaves_the_worker_usable() {
-        let worker = NetnsWorker::start().unwrap();
+        let worker = NetnsWorker::start(Shortages::default()).unwrap();
         for _ in 0..3 {
             let error = worker.socket(&no_netns(), Domain::UNIX, Type::DGRAM, None).unwrap_err();
             assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");
@@ -224,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn async_caller_gets_the_same_answer() {
-        let worker = NetnsWorker::start().unwrap();
+        let worker = NetnsWorker::start(Shortages::default()).unwrap();
         let netns = no_netns();
         let error = worker.socket_async(&netns, Domain::UNIX, Type::DGRAM, None).await.unwrap_err();
         assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");

@@ -126,7 +126,7 @@ async fn work(
         capture_ports: capture_ports(),
         probe_budget: config.probe_budget,
     };
-    let app = App::new(loaded, ring, NetnsWorker::start()?, node, recorded)?;
+    let app = App::new(loaded, ring, NetnsWorker::start(conditions.shortages().clone())?, node, recorded)?;
     let roster = Roster::new(config.defaults.clone());
     let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions };
     let mut agent = Agent::new(app, roster, joined, name, config.series);
