@@ -20,6 +20,7 @@ pub mod printable;
 pub mod ready;
 pub mod report;
 pub mod serve;
+pub mod shortage;
 pub mod spec;
 #[cfg(test)]
 mod testing;

@@ -29,6 +29,8 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
 
+use crate::shortage::Shortages;
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
@@ -114,7 +116,8 @@ impl Netns {
     }
 
     fn open(worker: &NetnsWorker, path: &Path) -> Result<Self, NetnsError> {
-        let file = File::open(path).map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
+        let file = worker.shortages.checked(File::open(path));
+        let file = file.map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;
         Self::of_file(worker, file)
     }
 
@@ -158,19 +161,21 @@ impl Owner {
 #[derive(Clone, Debug)]
 pub struct NetnsWorker {
     jobs: mpsc::Sender<Job>,
+    shortages: Shortages,
 }
 
 impl NetnsWorker {
-    /// Starts the thread. A process needs one.
-    pub fn start() -> Result<Self, NetnsError> {
+    /// Starts the thread, which tells `shortages` why it fails. A process needs one.
+    pub fn start(shortages: Shortages) -> Result<Self, NetnsError> {
         let path = PathBuf::from("/proc/thread-self/ns/net");
         let home = File::open(&path).map_err(|source| NetnsError::Open { path, source })?;
         let (jobs, queue) = mpsc::channel();
+        let told = shortages.clone();
         thread::Builder::new()
             .name("netns".to_owned())
-            .spawn(move || serve(&home, &queue))
+            .spawn(move || serve(&home, &queue, &told))
             .map_err(NetnsError::Spawn)?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, shortages })
     }
 
     /// Makes a socket in `netns` (close-on-exec). Blocks for the thread's turn, tens of microseconds.
@@ -240,20 +245,17 @@ struct Job {
 }
 
 impl Job {
-    fn make(&self) -> Result<Socket, NetnsError> {
+    fn make(&self, shortages: &Shortages) -> Result<Socket, NetnsError> {
         setns(&self.netns, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
-        let Some(owner) = self.owner else { return self.socket() };
-        let made = owner.take().and_then(|()| self.socket());
+        let Some(owner) = self.owner else { return self.socket(shortages) };
+        let made = owner.take().and_then(|()| self.socket(shortages));
         Owner::give_back();
         made
     }
 
-    fn socket(&self) -> Result<Socket, NetnsError> {
-        Socket::new(self.domain, self.kind, self.protocol).map_err(|source| NetnsError::Socket {
-            domain: self.domain.into(),
-            kind: self.kind.into(),
-            source,
-        })
+    fn socket(&self, shortages: &Shortages) -> Result<Socket, NetnsError> {
+        let made = shortages.checked(Socket::new(self.domain, self.kind, self.protocol));
+        made.map_err(|source| NetnsError::Socket { domain: self.domain.into(), kind: self.kind.into(), source })
     }
 }
 
@@ -263,9 +265,9 @@ impl fmt::Debug for Job {
     }
 }
 
-fn serve(home: &File, queue: &mpsc::Receiver<Job>) {
+fn serve(home: &File, queue: &mpsc::Receiver<Job>, shortages: &Shortages) {
     for job in queue {
-        let made = job.make();
+        let made = job.make(shortages);
         if let Err(error) = setns(home, CloneFlags::CLONE_NEWNET) {
             tracing::warn!(%error, "the namespace thread cannot go home: it keeps a namespace alive until its next job");
         }
@@ -297,7 +299,7 @@ mod tests {
 
     #[test]
     fn namespace_that_cannot_be_entered_gives_no_socket_and_leaves_the_worker_usable() {
-        let worker = NetnsWorker::start().unwrap();
+        let worker = NetnsWorker::start(Shortages::default()).unwrap();
         for _ in 0..3 {
             let error = worker.socket(&no_netns(), Domain::UNIX, Type::DGRAM, None).unwrap_err();
             assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");
@@ -306,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn async_caller_gets_the_same_answer() {
-        let worker = NetnsWorker::start().unwrap();
+        let worker = NetnsWorker::start(Shortages::default()).unwrap();
         let netns = no_netns();
         let error = worker.socket_async(&netns, Domain::UNIX, Type::DGRAM, None).await.unwrap_err();
         assert!(matches!(error, NetnsError::Enter(Errno::EINVAL)), "{error:?}");

@@ -40,7 +40,7 @@ use crate::{
     },
     serve::{
         conditions::{Condition, Conditions, Part},
-        desk::Question,
+        queries::Questions,
     },
     spec::GateSpec,
 };
@@ -84,7 +84,7 @@ pub(super) struct Agent {
     /// Gates that an earlier agent left, until their pod is known.
     pub(super) inherited: HashMap<CgroupId, GateEntry>,
     pub(super) journal: Journal,
-    questions: mpsc::Receiver<Question>,
+    questions: Questions,
     /// This node's name in the API.
     pub(super) node: Option<String>,
     pub(super) series: PodSeries,
@@ -98,7 +98,7 @@ pub(super) struct Joined {
     pub(super) told: mpsc::Receiver<SourceEvent>,
     pub(super) recorder: Recorder,
     pub(super) conditions: Conditions,
-    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) questions: Questions,
     pub(super) looks: (Looks, mpsc::UnboundedReceiver<Looked>),
 }
 

@@ -1,4 +1,4 @@
-//! What the loop answers at the desk: what is so at this moment.
+//! What the loop answers: what is so at this moment.
 //!
 //! Knows nothing of who asks or how it is shown.
 
@@ -21,7 +21,7 @@ use crate::{
         snapshot::{PodGate, ProgramState},
     },
     pods::source::SourceName,
-    serve::desk::{Question, Refusal, Which},
+    serve::queries::{Question, Refusal, Which},
     view::{
         Time, VERSION,
         event::{Connection, Process},

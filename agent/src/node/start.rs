@@ -42,10 +42,11 @@ use crate::{
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
     serve::{
-        Counter,
+        self, ServerState,
         conditions::{Condition, Conditions, Part},
-        desk::{Desk, Question},
-        http, socket,
+        http,
+        queries::{Queries, Questions},
+        socket,
     },
     view::Time,
 };
@@ -65,21 +66,21 @@ const TOLD: usize = 1024;
 /// # Errors
 /// When it cannot serve its own endpoints or hear signals, which no waiting mends.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let (desk, questions) = Desk::new();
-    let counter = Counter {
+    let (queries, questions) = Queries::new();
+    let state = ServerState {
         conditions: Conditions::new(clock::now()),
         recorded: Recorded::new(),
-        desk,
+        queries,
         node: config.sources.node_name.clone(),
         started: Time::now(),
     };
-    let conditions = counter.conditions.clone();
-    let address = http::serve(config.listen, counter.clone())
-        .await
+    let conditions = state.conditions.clone();
+    let server = serve::thread().context("cannot start the thread that serves")?;
+    let address = http::serve(&server, config.listen, state.clone())
         .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
     tracing::info!(%address, "serving /healthz, /readyz and /metrics");
-    let recorded = counter.recorded.clone();
-    let _socket = socket::serve(&config.socket, counter)
+    let recorded = state.recorded.clone();
+    let _socket = socket::serve(&server, &config.socket, state)
         .inspect_err(|error| tracing::warn!(error = error_chain(error), "the command line cannot ask this agent"));
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -102,7 +103,7 @@ async fn work(
     config: &Config,
     conditions: &Conditions,
     recorded: Recorded,
-    questions: mpsc::Receiver<Question>,
+    questions: Questions,
 ) -> anyhow::Result<Infallible> {
     match capabilities::missing().as_slice() {
         [] => conditions.met(Condition::Capabilities),
@@ -123,7 +124,7 @@ async fn work(
         capture_ports: capture_ports(),
         probe_budget: config.probe_budget,
     };
-    let worker = NetnsWorker::start()?;
+    let worker = NetnsWorker::start(conditions.shortages().clone())?;
     let looks = Looks::start(worker.clone())?;
     let app = App::new(loaded, ring, worker, node, recorded)?;
     let roster = Roster::new(config.defaults.clone());

@@ -4,22 +4,21 @@
 //! shapes are; docs/cli.md lists them.
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::{Body, Bytes},
-    extract::{ConnectInfo, Path, State, connect_info::Connected},
+    extract::{Path, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::IncomingStream,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::json;
-use tokio::{net::UnixListener, sync::broadcast};
+use tokio::{net::UnixStream, sync::broadcast};
 
 use super::{
-    Counter,
-    desk::{Question, Refusal, Which},
+    ServerState,
+    queries::{Question, Refusal, Which},
 };
 use crate::view::{
     Time, VERSION,
@@ -34,9 +33,10 @@ pub struct Peer {
     pid: Option<i32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
+impl Peer {
+    /// Who is at the other end of `stream`.
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        let credentials = stream.peer_cred().ok();
         Self {
             uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
             pid: credentials.and_then(|credentials| credentials.pid()),
@@ -44,8 +44,8 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// The API.
-pub fn router(counter: Counter) -> Router {
+/// The API; each connection adds its [`Peer`].
+pub fn router(state: ServerState) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/pods/{*pod}", get(explain))
@@ -55,44 +55,44 @@ pub fn router(counter: Counter) -> Router {
         .route("/v1/events/follow", get(follow))
         .route("/v1/report", get(report))
         .fallback(async || error(StatusCode::NOT_FOUND, "no such path"))
-        .with_state(counter)
+        .with_state(state)
 }
 
-async fn status(State(counter): State<Counter>) -> Response {
-    Json(counter.status().await).into_response()
+async fn status(State(state): State<ServerState>) -> Response {
+    Json(state.status().await).into_response()
 }
 
-async fn explain(State(counter): State<Counter>, Path(pod): Path<String>) -> Response {
-    answer(counter.desk.ask(|answer| Question::Explain(pod, answer)).await)
+async fn explain(State(state): State<ServerState>, Path(pod): Path<String>) -> Response {
+    answer(state.queries.ask(|answer| Question::Explain(pod, answer)).await)
 }
 
-async fn open(State(counter): State<Counter>, peer: ConnectInfo<Peer>, Path(pod): Path<String>) -> Response {
-    open_gates(&counter, peer, Which::Pod(pod)).await
+async fn open(State(state): State<ServerState>, peer: Extension<Peer>, Path(pod): Path<String>) -> Response {
+    open_gates(&state, peer, Which::Pod(pod)).await
 }
 
-async fn open_all(State(counter): State<Counter>, peer: ConnectInfo<Peer>) -> Response {
-    open_gates(&counter, peer, Which::All).await
+async fn open_all(State(state): State<ServerState>, peer: Extension<Peer>) -> Response {
+    open_gates(&state, peer, Which::All).await
 }
 
-async fn open_gates(counter: &Counter, ConnectInfo(peer): ConnectInfo<Peer>, which: Which) -> Response {
+async fn open_gates(state: &ServerState, Extension(peer): Extension<Peer>, which: Which) -> Response {
     tracing::warn!(?which, uid = peer.uid, pid = peer.pid, "asked to open");
-    let opened = counter.desk.ask(|answer| Question::Open(which, answer)).await;
+    let opened = state.queries.ask(|answer| Question::Open(which, answer)).await;
     answer(opened.map(|opened| opened.map(|gates| Opened { version: VERSION, gates })))
 }
 
-async fn report(State(counter): State<Counter>) -> Response {
-    answer(counter.desk.ask(Question::Report).await.map(Ok))
+async fn report(State(state): State<ServerState>) -> Response {
+    answer(state.queries.ask(Question::Report).await.map(Ok))
 }
 
-async fn recent(State(counter): State<Counter>) -> Response {
-    match counter.desk.ask(Question::Events).await {
+async fn recent(State(state): State<ServerState>) -> Response {
+    match state.queries.ask(Question::Events).await {
         Some((recent, _)) => lines(stream::iter(recent)),
         None => unanswered(),
     }
 }
 
-async fn follow(State(counter): State<Counter>) -> Response {
-    match counter.desk.ask(Question::Events).await {
+async fn follow(State(state): State<ServerState>) -> Response {
+    match state.queries.ask(Question::Events).await {
         Some((recent, coming)) => lines(stream::iter(recent).chain(stream::unfold(coming, next))),
         None => unanswered(),
     }

@@ -14,7 +14,9 @@ use std::{
 
 use conngate_common::id::MonoTime;
 
-/// A loop that has not turned for this long is taken for stuck. It turns at least with every heartbeat.
+use crate::shortage::Shortages;
+
+/// A loop that has not turned for this long is taken for stuck. It turns at least every 5 s, to look for cgroups that have gone.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// What the agent needs.
@@ -77,6 +79,7 @@ struct Shared {
     /// What each one waits for; absent: met.
     unmet: Mutex<BTreeMap<Condition, String>>,
     degraded: Mutex<BTreeMap<Part, String>>,
+    shortages: Shortages,
     turned: AtomicU64,
 }
 
@@ -85,7 +88,12 @@ impl Conditions {
     #[must_use]
     pub fn new(now: MonoTime) -> Self {
         let unmet = Condition::ALL.into_iter().map(|condition| (condition, "not reached yet".to_owned())).collect();
-        Self(Arc::new(Shared { unmet: Mutex::new(unmet), degraded: Mutex::default(), turned: AtomicU64::new(now.0) }))
+        Self(Arc::new(Shared {
+            unmet: Mutex::new(unmet),
+            degraded: Mutex::default(),
+            shortages: Shortages::default(),
+            turned: AtomicU64::new(now.0),
+        }))
     }
 
     /// The condition is met. Said in the log when it was not.
@@ -122,11 +130,19 @@ impl Conditions {
         }
     }
 
+    /// What the process is short of, which degrades it.
+    #[must_use]
+    pub fn shortages(&self) -> &Shortages {
+        &self.0.shortages
+    }
+
     /// What is missing although the agent is ready.
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
-        let degraded = self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner);
-        (!degraded.is_empty()).then(|| degraded.values().cloned().collect::<Vec<_>>().join("; "))
+        let parts = self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        let short = self.0.shortages.named().into_iter().map(|short| format!("short of {short}"));
+        let degraded: Vec<_> = parts.values().cloned().chain(short).collect();
+        (!degraded.is_empty()).then(|| degraded.join("; "))
     }
 
     /// What is not met, and why.
@@ -178,6 +194,8 @@ mod tests {
         assert_eq!(conditions.degraded().unwrap(), "listeners: kernel before 5.15");
         conditions.degraded_because(Part::Kernel, None);
         assert_eq!(conditions.degraded(), None);
+        conditions.shortages().note(&std::io::Error::from_raw_os_error(nix::libc::ENOMEM));
+        assert_eq!(conditions.degraded().unwrap(), "short of memory");
     }
 
     #[test]

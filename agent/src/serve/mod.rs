@@ -1,18 +1,23 @@
 //! What the agent serves to others: /healthz, /readyz and /metrics over HTTP, and the command line's API over a socket.
 //!
-//! Knows nothing of gates: it shows what the agent's loop tells it. What serves is handed one [`Counter`].
+//! It shows what the agent's loop tells it. What serves is handed one [`ServerState`] and runs on a [`thread()`] of its own,
+//! so that /healthz can say that the loop is stuck.
 
 pub mod api;
 pub mod conditions;
-pub mod desk;
+mod connections;
 pub mod http;
+pub mod queries;
 pub mod socket;
 
+use std::{future::pending, io, thread};
+
 use conngate_common::ABI_VERSION;
+use tokio::runtime::{Builder, Handle};
 
 use self::{
     conditions::{Condition, Conditions},
-    desk::{Desk, Question},
+    queries::{Queries, Question},
 };
 use crate::{
     kernel::clock,
@@ -20,22 +25,33 @@ use crate::{
     view::{Time, VERSION, status},
 };
 
-/// Where those who ask are served.
+/// Starts the event loop that serves, on a thread of its own. Both live as long as the process.
+///
+/// # Errors
+/// When there can be no such loop or thread.
+pub fn thread() -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name("serve".to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(handle)
+}
+
+/// What those who ask are shown.
 #[derive(Clone, Debug)]
-pub struct Counter {
+pub struct ServerState {
     /// What the agent needs.
     pub conditions: Conditions,
     /// What this process counts.
     pub recorded: Recorded,
     /// The loop.
-    pub desk: Desk,
+    pub queries: Queries,
     /// This node's name in the Kubernetes API.
     pub node: Option<String>,
     /// When the agent began.
     pub started: Time,
 }
 
-impl Counter {
+impl ServerState {
     /// How the agent is, also while its loop does not answer.
     pub async fn status(&self) -> status::Status {
         let missing = self.conditions.missing();
@@ -56,7 +72,24 @@ impl Counter {
             ready: missing.is_empty(),
             conditions: conditions.collect(),
             degraded: self.conditions.degraded(),
-            live: self.desk.ask(Question::Status).await,
+            live: self.queries.ask(Question::Status).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+
+    /// What is served while no loop takes questions.
+    pub(super) fn state(conditions: Conditions) -> ServerState {
+        let (queries, _) = Queries::new();
+        ServerState {
+            conditions,
+            recorded: Recorded::new(),
+            queries,
+            node: Some("node-1".to_owned()),
+            started: Time::now(),
         }
     }
 }

@@ -6,13 +6,16 @@ use std::{
     fs, io,
     os::{fd::AsRawFd as _, unix::fs::FileTypeExt as _},
     path::{Path, PathBuf},
+    task::Context,
+    time::Duration,
 };
 
+use axum::Extension;
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, runtime::Handle};
 
-use super::{Counter, api};
+use super::{ServerState, api, connections};
 
 /// Where it is, unless told otherwise.
 pub const DEFAULT: &str = "/run/conngate/conngate.sock";
@@ -47,14 +50,11 @@ impl Drop for Served {
     }
 }
 
-/// Serves the API at `path` until the runtime ends.
+/// Serves the API at `path` on the event loop `server`.
 ///
 /// # Errors
 /// When another agent is there, or the socket cannot be made.
-///
-/// # Panics
-/// Outside a tokio runtime.
-pub fn serve(path: &Path, counter: Counter) -> Result<Served, SocketError> {
+pub fn serve(server: &Handle, path: &Path, state: ServerState) -> Result<Served, SocketError> {
     let made = |source| SocketError::Make { path: path.to_owned(), source };
     let address = SockAddr::unix(path).map_err(made)?;
     let socket = || Socket::new(Domain::UNIX, Type::STREAM, None);
@@ -78,9 +78,18 @@ pub fn serve(path: &Path, counter: Counter) -> Result<Served, SocketError> {
     socket.listen(BACKLOG).map_err(made)?;
     socket.set_nonblocking(true).map_err(made)?;
     tracing::debug!(path = %path.display(), fd = socket.as_raw_fd(), "serving the command line");
+    let _entered = server.enter();
     let listener = UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into()).map_err(made)?;
-    let app = api::router(counter).into_make_service_with_connect_info::<api::Peer>();
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let shortages = state.conditions.shortages().clone();
+    let router = api::router(state);
+    let accept = move |context: &mut Context<'_>| {
+        listener.poll_accept(context).map_ok(|(stream, _)| {
+            let router = router.clone().layer(Extension(api::Peer::of(&stream)));
+            (stream, router)
+        })
+    };
+    // No end but the oldest's: an operator may follow events, or read page by page.
+    server.spawn(connections::serve(accept, Duration::MAX, shortages));
     Ok(Served(path.to_owned()))
 }
 

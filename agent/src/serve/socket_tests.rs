@@ -1,4 +1,4 @@
-//! The socket on a real file system, and the API behind it while no loop is at the desk.
+//! The socket on a real file system, and the API behind it while no loop takes questions.
 
 use std::os::unix::{fs::PermissionsExt as _, net::UnixListener as StdListener};
 
@@ -11,15 +11,11 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::{
     kernel::clock,
-    metrics::Recorded,
-    serve::{conditions::Conditions, desk::Desk},
-    view::Time,
+    serve::{conditions::Conditions, testing},
 };
 
-fn counter() -> Counter {
-    let (desk, _) = Desk::new();
-    let conditions = Conditions::new(clock::now());
-    Counter { conditions, recorded: Recorded::new(), desk, node: Some("node-1".to_owned()), started: Time::now() }
+fn serve(path: &Path) -> Result<Served, SocketError> {
+    super::serve(&Handle::current(), path, testing::state(Conditions::new(clock::now())))
 }
 
 async fn get(path: &Path, uri: &str) -> (u16, Value) {
@@ -36,7 +32,7 @@ async fn get(path: &Path, uri: &str) -> (u16, Value) {
 async fn serve_makes_a_socket_for_its_owner_and_answers_without_a_loop() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/conngate.sock");
-    let served = serve(&path, counter()).unwrap();
+    let served = serve(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (status, body) = get(&path, "/v1/status").await;
     assert_eq!((status, &body["ready"], &body["live"]), (200, &false.into(), &Value::Null));
@@ -58,9 +54,9 @@ async fn serve_where_another_agent_answers_is_refused_and_where_one_died_is_not(
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("conngate.sock");
     let alive = StdListener::bind(&path).unwrap();
-    assert!(matches!(serve(&path, counter()), Err(SocketError::Taken(_))));
+    assert!(matches!(serve(&path), Err(SocketError::Taken(_))));
     drop(alive);
-    let _served = serve(&path, counter()).unwrap();
+    let _served = serve(&path).unwrap();
     assert_eq!(get(&path, "/v1/status").await.0, 200);
 }
 
@@ -68,7 +64,7 @@ async fn serve_where_another_agent_answers_is_refused_and_where_one_died_is_not(
 async fn serve_where_somebodys_file_is_leaves_it_alone() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "precious").unwrap();
-    let error = serve(file.path(), counter()).unwrap_err();
+    let error = serve(file.path()).unwrap_err();
     assert!(crate::app::error_chain(&error).contains("no socket"), "{error}");
     assert_eq!(fs::read_to_string(file.path()).unwrap(), "precious");
 }
@@ -76,7 +72,7 @@ async fn serve_where_somebodys_file_is_leaves_it_alone() {
 #[tokio::test]
 async fn serve_where_no_socket_can_be_names_the_path() {
     for path in ["/proc/conngate/x.sock".to_owned(), format!("/tmp/{}.sock", "x".repeat(200))] {
-        let error = serve(Path::new(&path), counter()).unwrap_err();
+        let error = serve(Path::new(&path)).unwrap_err();
         assert!(error.to_string().contains(&path) && error.to_string().contains("--socket"), "{error}");
     }
 }

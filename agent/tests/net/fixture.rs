@@ -4,7 +4,10 @@
 
 use std::{fs::File, net::SocketAddr, process::Command, sync::OnceLock, thread};
 
-use conngate::netns::{Netns, NetnsWorker, Owner};
+use conngate::{
+    netns::{Netns, NetnsWorker, Owner},
+    shortage::Shortages,
+};
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Socket, Type};
 
@@ -20,7 +23,7 @@ pub(crate) const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
 pub(crate) fn worker() -> &'static NetnsWorker {
     static WORKER: OnceLock<NetnsWorker> = OnceLock::new();
-    WORKER.get_or_init(|| NetnsWorker::start().unwrap())
+    WORKER.get_or_init(|| NetnsWorker::start(Shortages::default()).unwrap())
 }
 
 pub(crate) struct Pod {

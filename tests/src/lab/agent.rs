@@ -24,12 +24,15 @@ use serde_json::Value;
 use super::{
     gated, http,
     kubelet::Node,
-    process::{Running, mark},
+    process::{Running, limit_descriptors, mark},
     wait::wait_until,
 };
 
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a container begins with since containerd 2.0.
+const DESCRIPTORS: u64 = 1_024;
 
 /// A running agent. Killed when dropped: what it has pinned stays with the node.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Agent {
         command.arg("--pod-manifests").arg(node.manifests()).arg("--cgroup-root").arg(node.cgroup().path());
         command.arg("--socket").arg(node.socket());
         command.args(options).env("CONNGATE_LOG", "conngate=debug").stdin(Stdio::null()).stderr(Stdio::piped());
+        limit_descriptors(&mut command, DESCRIPTORS);
         prepare(&mut command);
         let mut process = Running::start(command)?;
         let stderr = process.child().stderr.take().context("stderr is a pipe")?;
@@ -81,6 +85,12 @@ impl Agent {
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    /// Where it serves /healthz, /readyz and /metrics.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What it has logged so far with this message.

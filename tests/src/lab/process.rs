@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
-    sys::{prctl, signal::Signal},
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+    },
     unistd::{Gid, Pid, Uid, setgid, setgroups, setuid},
 };
 
@@ -43,6 +47,16 @@ pub fn run_as(command: &mut Command, id: u32) {
     };
     // SAFETY: runs between fork and exec; the three calls are plain system calls, and nothing allocates or locks.
     unsafe { command.pre_exec(drop_privileges) };
+}
+
+/// Lets `command` begin with `soft` descriptors, which it may raise to the hard limit.
+pub(super) fn limit_descriptors(command: &mut Command, soft: u64) {
+    let limit = move || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
+    };
+    // SAFETY: runs between fork and exec; the two calls are plain system calls, and nothing allocates or locks.
+    unsafe { command.pre_exec(limit) };
 }
 
 /// Lets the kernel kill `command` when the thread that starts it ends, however it ends. The last hook to add: a change of

@@ -4,6 +4,7 @@
 mod agent_asked;
 mod agent_change;
 mod agent_containers;
+mod agent_crowded;
 mod agent_dns;
 mod agent_hearsay;
 mod agent_hold;

@@ -17,6 +17,7 @@ use crate::{
     node::{self, Config},
     pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
     serve::socket,
+    shortage,
 };
 
 /// Options of `conngate agent`.
@@ -110,6 +111,7 @@ fn uninstall(options: &Options) -> anyhow::Result<()> {
 }
 
 fn run(options: Options) -> anyhow::Result<()> {
+    shortage::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let defaults = Defaults { mode: options.default_mode.into(), namespaces: options.namespace_selector };

@@ -32,6 +32,7 @@ use crate::{
     },
     metrics::Recorded,
     netns::{Netns, NetnsWorker},
+    shortage::Shortages,
     spec::GateSpec,
 };
 
@@ -115,7 +116,7 @@ struct Session {
 
 impl Session {
     async fn serve(self, scope: &Scope, loaded: Loaded, ring: Ring, signals: Signals) -> anyhow::Result<Exit> {
-        let worker = NetnsWorker::start()?;
+        let worker = NetnsWorker::start(Shortages::default())?;
         let home = Netns::current(&worker)?;
         let node = Node {
             pod_levels: [self.level; 2],
