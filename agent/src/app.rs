@@ -26,6 +26,7 @@ use conngate_common::{
     record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
 };
 use tokio::{
+    runtime::Handle,
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
 };
@@ -34,10 +35,11 @@ pub use self::enrolled::{Enrolled, Home};
 use self::{asking::Asked, enrolled::Enrolments, lot::Lot};
 use crate::{
     gate::{Effect, Event, Gate, Summary, Table},
+    inject::{Injector, Looked},
     kernel::{
         clock,
         load::Loaded,
-        records::{KernelRecord, Records, Ring},
+        records::{KernelRecord, Records, Ring, is_datagram},
     },
     metrics::Recorded,
     netns::NetnsWorker,
@@ -87,8 +89,12 @@ pub struct App {
     /// There are workloads of which nobody knows whether they ask for a gate.
     undecided: bool,
     lot: Lot,
+    injector: Injector,
+    looked: mpsc::UnboundedReceiver<Looked>,
     worker: NetnsWorker,
     budget: Budget,
+    /// Where proxies are asked: what a pod's rules cost, its own probes pay.
+    probes: Handle,
     ask: mpsc::UnboundedSender<Asked>,
     answers: mpsc::UnboundedReceiver<Asked>,
     heartbeat: Interval,
@@ -110,7 +116,7 @@ pub struct Node {
 }
 
 impl App {
-    /// Takes over what was loaded; `ring` is its ring buffer. Must be called inside of a tokio runtime.
+    /// Takes over what was loaded; `ring` is its ring buffer, `probes` the event loop on which proxies are asked. Must be called inside of a tokio runtime.
     ///
     /// # Errors
     /// When the event loop or the kernel refuses.
@@ -120,6 +126,7 @@ impl App {
         worker: NetnsWorker,
         node: Node,
         recorded: Recorded,
+        probes: Handle,
     ) -> io::Result<Self> {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (hz, syn_linear_timeouts) = (loaded.features.hz, loaded.features.syn_linear_timeouts);
@@ -143,6 +150,7 @@ impl App {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (ask, answers) = mpsc::unbounded_channel();
+        let (injector, looked) = Injector::start(worker.clone(), recorded.clone())?;
         Ok(Self {
             loaded,
             agent,
@@ -152,9 +160,12 @@ impl App {
             enrolled: Enrolments::default(),
             closed,
             undecided: false,
-            lot: Lot::new(worker.clone(), recorded.clone()),
+            lot: Lot::default(),
+            injector,
+            looked,
             worker,
             budget: Budget::new(node.probe_budget),
+            probes,
             ask,
             answers,
             heartbeat,
@@ -245,12 +256,13 @@ impl App {
         self.classified(&record);
         let (gate, socket) = (record.header.gate, record.header.socket);
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        if self.lot.is_full() && !self.lot.holds(socket) {
+        if self.lot.is_full(gate) && !self.lot.holds(socket) {
             return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
         }
         let is_gated = enrolled.spec.is_some();
-        let netns = enrolled.netns();
-        self.lot.park(record, netns, &enrolled.home);
+        if self.lot.park(record) {
+            self.injector.prepare(enrolled.target(gate), &record);
+        }
         self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
         if is_gated {
             self.notices.push_back(Notice::Held(Box::new(record)));
@@ -260,12 +272,10 @@ impl App {
     /// Lets a connection go that is not to be held: an exempt container's.
     pub fn pass(&mut self, record: ParkedRecord) {
         self.classified(&record);
-        let socket = record.header.socket;
-        let Some(enrolled) = self.enrolled.by_gate(record.header.gate) else { return };
-        let netns = enrolled.netns();
-        self.lot.park(record, netns, &enrolled.home);
-        self.lot.replay(&[socket], clock::now());
-        self.lot.unpark(socket);
+        let gate = record.header.gate;
+        if let Some(enrolled) = self.enrolled.by_gate(gate) {
+            self.injector.replay(enrolled.target(gate), vec![record]);
+        }
     }
 
     fn classified(&self, record: &ParkedRecord) {
@@ -324,6 +334,7 @@ impl App {
                     self.forget_stale_datagrams();
                 }
                 Some(asked) = self.answers.recv() => self.answered(asked),
+                Some(looked) = self.looked.recv() => self.looked(looked),
                 received = self.records.next(&mut self.batch) => received?,
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
@@ -390,14 +401,24 @@ impl App {
                 Effect::Forget { gate } => self.forget(gate),
                 Effect::Probe { gate, want } => self.probe(gate, want),
                 Effect::Replay { gate, sockets } => {
-                    self.lot.replay(&sockets, clock::now());
+                    let records = self.lot.records(&sockets);
+                    if let Some(enrolled) = self.enrolled.by_gate(gate) {
+                        self.injector.replay(enrolled.target(gate), records);
+                    }
                     self.untold_ended(gate, &sockets, Outcome::Established);
                 }
                 Effect::Reset { gate, sockets } => {
-                    self.lot.reset(&sockets);
+                    let records = self.lot.records(&sockets);
+                    if let Some(enrolled) = self.enrolled.by_gate(gate) {
+                        self.injector.reset(enrolled.target(gate), records);
+                    }
                     self.untold_ended(gate, &sockets, Outcome::Abandoned);
                 }
-                Effect::Unpark { socket, .. } => self.lot.unpark(socket),
+                Effect::Unpark { socket, .. } => {
+                    if let Some(gate) = self.lot.unpark(socket) {
+                        self.injector.forget(gate);
+                    }
+                }
                 Effect::Opened { gate, summary } => {
                     self.recorded.opened(summary.reason);
                     self.notices.push_back(Notice::Opened(gate, summary));
@@ -412,7 +433,7 @@ impl App {
         let sees_ends = self.loaded.sees_ends();
         for &socket in sockets {
             let record = self.lot.record(socket);
-            let Some(record) = record.filter(|record| lot::is_datagram(record) || !sees_ends) else { continue };
+            let Some(record) = record.filter(|record| is_datagram(record) || !sees_ends) else { continue };
             let ended = EndedRecord {
                 header: RecordHeader { at: clock::now(), ..record.header },
                 first_drop: record.first_drop,
@@ -451,6 +472,7 @@ impl App {
 
     fn forget(&mut self, gate: CgroupId) {
         self.enrolled.remove(gate);
+        self.injector.forget(gate);
         self.loaded.release_datagrams(gate);
         if let Err(error) = self.loaded.maps.remove_gate(gate) {
             tracing::error!(gate = gate.0, error = error_chain(&error), "the gate stays in the kernel");

@@ -1,4 +1,4 @@
-//! Hands: threads that do for the loop what may take long, a bounded queue for each pod, pods in turn.
+//! Hands: threads that do for the agent's loop what may take long, a bounded queue for each pod, pods in turn.
 //!
 //! Knows nothing of what the work is. What one pod makes slow delays no other pod, as long as fewer pods than threads do so
 //! at a time.
@@ -6,10 +6,11 @@
 //! Invariants:
 //! - At most one job of a pod is under way, and the next one is another pod's if any waits.
 //! - A pod that has [`Hand::start`]'s room of jobs waiting is refused more.
-//! - Every job that was taken is answered, unless its work panics.
+//! - Every job that was taken is done, unless it panics.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    future::pending,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -17,7 +18,21 @@ use std::{
 };
 
 use conngate_common::id::CgroupId;
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::mpsc,
+};
+
+/// Starts an event loop on a thread of its own, which lives as long as the process.
+///
+/// # Errors
+/// When there can be no such loop or thread.
+pub fn event_loop(name: &str) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(handle)
+}
 
 /// The asking side; the threads end with the last clone.
 #[derive(Debug)]
@@ -49,7 +64,8 @@ impl<J> Clone for Hand<J> {
 }
 
 impl<J: Send + 'static> Hand<J> {
-    /// Starts so many threads that do `work`, where at most `room` jobs of one pod wait; the answers arrive at the receiver.
+    /// Starts so many threads that do `work`, where at most `room` jobs of one pod wait; what answers they have arrive at the
+    /// receiver.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -57,7 +73,7 @@ impl<J: Send + 'static> Hand<J> {
         name: &str,
         threads: usize,
         room: usize,
-        work: impl Fn(J) -> A + Send + Sync + 'static,
+        work: impl Fn(J) -> Option<A> + Send + Sync + 'static,
     ) -> io::Result<(Self, mpsc::UnboundedReceiver<A>)> {
         let state = State { queues: HashMap::new(), turns: VecDeque::new(), busy: HashSet::new(), over: false };
         let turns = Arc::new(Turns { state: Mutex::new(state), changed: Condvar::new(), room });
@@ -69,7 +85,7 @@ impl<J: Send + 'static> Hand<J> {
             thread::Builder::new().name(name.to_owned()).spawn(move || {
                 while let Some((job, _busy)) = turns.next() {
                     // A panic has said what it is; whoever waits for the answer has a deadline of its own.
-                    if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| work(job))) {
+                    if let Ok(Some(answer)) = catch_unwind(AssertUnwindSafe(|| work(job))) {
                         // Nobody wants to know any more: the asking side is gone, and the next turn says so.
                         let _ = answers.send(answer);
                     }
@@ -163,7 +179,7 @@ mod tests {
             if job.0 == HOSTILE {
                 let _ = held.lock().unwrap().recv();
             }
-            job
+            Some(job)
         })
         .unwrap();
         // The first may be under way already, or wait.
@@ -189,7 +205,7 @@ mod tests {
         let held = Mutex::new(held);
         let (hand, mut answers) = Hand::start("test", 1, 9, move |pod: CgroupId| {
             let _ = held.lock().unwrap().recv();
-            pod
+            Some(pod)
         })
         .unwrap();
         assert!((0..4).all(|_| hand.ask(HOSTILE, HOSTILE)) && hand.ask(VICTIM, VICTIM));
@@ -205,7 +221,7 @@ mod tests {
     async fn pod_whose_work_panics_is_served_again() {
         let (hand, mut answers) = Hand::start("test", 1, 9, |number: u32| {
             assert!(number != 0, "a bug");
-            number
+            Some(number)
         })
         .unwrap();
         assert!(hand.ask(VICTIM, 0) && hand.ask(VICTIM, 1));

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod exit;
 pub mod gate;
 pub mod hand;
+pub mod inject;
 pub mod kernel;
 pub mod looks;
 pub mod metrics;

@@ -69,7 +69,7 @@ impl Looks {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(worker: NetnsWorker) -> io::Result<(Self, mpsc::UnboundedReceiver<Looked>)> {
-        let (hand, answers) = Hand::start("looks", THREADS, ROOM, move |question| look(&worker, &question))?;
+        let (hand, answers) = Hand::start("looks", THREADS, ROOM, move |question| Some(look(&worker, &question)))?;
         Ok((Self(hand), answers))
     }
 

@@ -3,20 +3,27 @@
 //!
 //! Knows nothing of when to ask again, or of what a gate makes of an answer.
 
+use std::{future::poll_fn, pin::pin, time::Duration};
+
 use conngate_common::{id::CgroupId, record::ListeningRecord};
 use tokio::time::Instant;
 
-use super::{App, Notice, enrolled::Enrolled, error_chain};
+use super::{App, Notice, enrolled::Enrolled};
 use crate::{
     gate::{Answer, Event, Want},
+    inject::Looked,
     kernel::{clock, replay::syn},
     netns::Netns,
     ready::{
-        listener,
         probe::{self, ProbeError},
         url::ReadyUrl,
     },
 };
+
+/// How long one probe may keep its thread at work (it takes some 0.2 ms), and how many times as long as it takes beyond that a
+/// pod waits for its answer: its netfilter rules run in our system calls.
+const BUSY: Duration = Duration::from_millis(5);
+const SHARE: u32 = 20;
 
 /// A gate's probe, what was found, and what that means.
 pub(super) struct Asked {
@@ -24,6 +31,8 @@ pub(super) struct Asked {
     answer: Answer,
     /// In words; `None`: only listeners were looked for.
     found: Option<String>,
+    /// It took too long.
+    is_late: bool,
 }
 
 impl App {
@@ -33,9 +42,14 @@ impl App {
         let asked = match (want, url) {
             (Want::Ready, Some(url)) => match enrolled.netns() {
                 Some(netns) => return self.ask_later(gate, netns, url),
-                None => Asked { gate, answer: Answer::Unanswered, found: Some("no process yet".to_owned()) },
+                None => {
+                    Asked { gate, answer: Answer::Unanswered, found: Some("no process yet".to_owned()), is_late: false }
+                }
             },
-            (Want::Ready | Want::Listener, _) => Asked { gate, answer: self.look(gate), found: None },
+            (Want::Ready | Want::Listener, _) if self.look(gate, false) => return,
+            (Want::Ready | Want::Listener, _) => {
+                Asked { gate, answer: Answer::Unanswered, found: None, is_late: false }
+            }
         };
         // The receiver is this App's own.
         let _ = self.ask.send(asked);
@@ -45,32 +59,39 @@ impl App {
     fn ask_later(&mut self, gate: CgroupId, netns: Netns, url: ReadyUrl) {
         let (worker, answers, recorded) = (self.worker.clone(), self.ask.clone(), self.recorded.clone());
         let turn = self.budget.take(Instant::now());
-        tokio::spawn(async move {
+        let deadline = self.enrolled.by_gate(gate).map_or(probe::DEADLINE, |enrolled| enrolled.patience);
+        self.probes.spawn(async move {
             tokio::time::sleep(turn).await;
             let asked = Instant::now();
-            let found = probe::probe(&worker, &netns, &url, probe::DEADLINE).await;
+            let (found, busy) = metered(probe::probe(&worker, &netns, &url, deadline)).await;
             recorded.probed(&found, asked.elapsed());
             tracing::debug!(%url, ?found, "probed");
+            tokio::time::sleep(busy.saturating_sub(BUSY) * SHARE).await;
             // The agent is gone: nobody wants to know.
-            let _ = answers.send(Asked { gate, answer: meaning(&found), found: Some(found.to_string()) });
+            let is_late = matches!(found, probe::Answer::Failed(ProbeError::Deadline(_)));
+            let _ = answers.send(Asked { gate, answer: meaning(&found), found: Some(found.to_string()), is_late });
         });
     }
 
-    /// Looks for listeners where connections wait; where none does, on the proxy's first port.
-    fn look(&mut self, gate: CgroupId) -> Answer {
+    /// Looks for listeners where connections wait; where none does, on the proxy's first port. False: nobody will.
+    fn look(&mut self, gate: CgroupId, is_silent: bool) -> bool {
         let waited_for = self.waiting(gate).into_iter().filter_map(|record| syn::captured_at(record).ok()).collect();
-        let Some(enrolled) = self.enrolled.by_gate(gate) else { return Answer::Unanswered };
-        let (Some(netns), Some(spec)) = (enrolled.netns(), &enrolled.spec) else {
-            return Answer::Unanswered;
-        };
-        let [port, ..] = spec.capture_ports.0;
-        match self.lot.diag(&netns).and_then(|diag| listener::listening_everywhere(&diag, &waited_for, port)) {
-            Ok(true) => Answer::Listening,
-            Ok(false) => Answer::NotReady,
-            Err(error) => {
-                tracing::debug!(gate = gate.0, error = error_chain(&error), "cannot look for listeners");
-                Answer::Unanswered
-            }
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return false };
+        let Some([port, ..]) = enrolled.spec.as_ref().map(|spec| spec.capture_ports.0) else { return false };
+        let target = enrolled.target(gate);
+        self.injector.look(target, waited_for, port, is_silent)
+    }
+
+    pub(super) fn looked(&mut self, looked: Looked) {
+        let Looked { gate, answer, is_silent } = looked;
+        if !is_silent {
+            return self.tell(Event::Probed { gate, answer });
+        }
+        let again = self.enrolled.by_gate(gate).is_some_and(|enrolled| enrolled.silence.answered());
+        if again {
+            self.ask_for_silence(gate);
+        } else if answer == Answer::NotReady {
+            self.tell(Event::Silent { gate });
         }
     }
 
@@ -90,8 +111,9 @@ impl App {
     }
 
     pub(super) fn answered(&mut self, asked: Asked) {
-        let Asked { gate, answer, found } = asked;
+        let Asked { gate, answer, found, is_late } = asked;
         if let (Some(found), Some(enrolled)) = (found, self.enrolled.by_gate(gate)) {
+            enrolled.patience = if is_late { probe::DEADLINE_MAX.min(enrolled.patience * 2) } else { probe::DEADLINE };
             enrolled.found = Some((clock::now(), found));
         }
         self.tell(Event::Probed { gate, answer });
@@ -105,17 +127,37 @@ impl App {
                 if self.closed.contains(&gate) {
                     self.notices.push_back(Notice::Listening(gate));
                 }
-            } else if self.is_silent(gate) {
-                self.table.handle(clock::now(), Event::Silent { gate });
+            } else {
+                self.ask_for_silence(gate);
             }
         }
     }
 
-    /// Whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go.
-    fn is_silent(&mut self, gate: CgroupId) -> bool {
-        let regates = |enrolled: &Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
-        self.enrolled.by_gate(gate).is_some_and(|enrolled| regates(enrolled)) && self.look(gate) == Answer::NotReady
+    /// Looks whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go. One
+    /// look is under way at a time, however often they do.
+    fn ask_for_silence(&mut self, gate: CgroupId) {
+        let regates = |enrolled: &mut Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        if regates(enrolled)
+            && enrolled.silence.ask()
+            && !self.look(gate, true)
+            && let Some(enrolled) = self.enrolled.by_gate(gate)
+        {
+            enrolled.silence.answered();
+        }
     }
+}
+
+/// Does `work`, and says how long that kept the thread at work.
+async fn metered<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let (mut work, mut busy) = (pin!(work), Duration::ZERO);
+    poll_fn(|context| {
+        let started = Instant::now();
+        let done = work.as_mut().poll(context);
+        busy += started.elapsed();
+        done.map(|done| (done, busy))
+    })
+    .await
 }
 
 /// What an answer says of the proxy.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of when a gate opens.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, mem, path::Path, time::Duration};
 
 use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
@@ -10,12 +10,7 @@ use conngate_common::{
     reason::Reason,
 };
 
-use crate::{
-    cgroup::{pods::PodCgroup, processes},
-    looks::Looks,
-    netns::Netns,
-    spec::GateSpec,
-};
+use crate::{cgroup::pods::PodCgroup, inject::Target, looks::Looks, netns::Netns, ready::probe, spec::GateSpec};
 
 /// Where a workload's network namespace is found.
 #[derive(Clone, Debug)]
@@ -35,12 +30,37 @@ pub struct Enrolled {
     netns: Option<Netns>,
     /// It is being looked for.
     looking: bool,
+    /// Whether somebody looks for the proxy's end.
+    pub(super) silence: Silence,
+    /// How long one probe may take: more for a proxy that was late.
+    pub(super) patience: Duration,
     /// What the proxy was found to be, in words, and when.
     pub found: Option<(MonoTime, String)>,
     /// What was written to the kernel last.
     pub(super) state: Option<(GateState, Reason)>,
     /// When it was opened, while it is open.
     pub(super) opened: Option<MonoTime>,
+}
+
+/// One look at a time, and one more for all that happened meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    asked: bool,
+    again: bool,
+}
+
+impl Silence {
+    /// There is news; says whether to look now.
+    pub(super) const fn ask(&mut self) -> bool {
+        self.again = self.asked;
+        !mem::replace(&mut self.asked, true)
+    }
+
+    /// A look was taken; says whether there was news meanwhile.
+    pub(super) const fn answered(&mut self) -> bool {
+        self.asked = false;
+        mem::replace(&mut self.again, false)
+    }
 }
 
 impl Enrolled {
@@ -59,6 +79,15 @@ impl Enrolled {
                 datagram_ports: CapturePorts::default(),
             },
         }
+    }
+
+    /// Where its packets are to be sent.
+    pub(super) fn target(&mut self, gate: CgroupId) -> Target {
+        let pod = match &self.home {
+            Home::Netns(_) => None,
+            Home::Pod(pod, _) => Some(pod.clone()),
+        };
+        Target { gate, home: self.netns(), pod }
     }
 
     /// The workload's namespace; `None`: it is not known yet, and is looked for.
@@ -98,17 +127,6 @@ impl Home {
             Self::Pod(pod, _) => Some(&pod.path),
         }
     }
-
-    /// The group of `uid`'s processes in one of its containers, if they agree.
-    pub(super) fn group(&self, container: CgroupId, uid: u32) -> Option<u32> {
-        match self {
-            Self::Netns(_) => None,
-            Self::Pod(pod, _) => {
-                let container = pod.containers().ok()?.into_iter().find(|other| other.id == container)?;
-                processes::group(&container.path, uid)
-            }
-        }
-    }
 }
 
 /// All gates.
@@ -117,7 +135,17 @@ pub(super) struct Enrolments(HashMap<CgroupId, Enrolled>);
 
 impl Enrolments {
     pub(super) fn insert(&mut self, gate: CgroupId, spec: Option<GateSpec>, home: Home) {
-        let fresh = Enrolled { spec, home, netns: None, looking: false, found: None, state: None, opened: None };
+        let fresh = Enrolled {
+            spec,
+            home,
+            netns: None,
+            looking: false,
+            silence: Silence::default(),
+            patience: probe::DEADLINE,
+            found: None,
+            state: None,
+            opened: None,
+        };
         let enrolled = match self.0.remove(&gate) {
             Some(before) => Enrolled { spec: fresh.spec, home: fresh.home, ..before },
             None => fresh,

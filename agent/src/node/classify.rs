@@ -33,7 +33,8 @@ impl Agent {
     pub(super) fn classify(&mut self, record: ParkedRecord) {
         let (gate, container) = (record.header.gate, record.container);
         let Some(cgroup) = self.roster.cgroup(gate).cloned() else {
-            return tracing::debug!(gate = gate.0, "a connection of no pod is held for the grace");
+            tracing::debug!(gate = gate.0, "a connection of no pod that is known is held for the grace");
+            return self.waiting.for_pod(record);
         };
         let class = match self.roster.is_gated(gate) {
             None => {

@@ -28,6 +28,7 @@ use crate::{
         kubepods::{Kubepods, pod_levels},
         watch::PodWatch,
     },
+    hand,
     kernel::{
         attach::AttachError,
         clock,
@@ -42,7 +43,7 @@ use crate::{
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
     serve::{
-        self, ServerState,
+        ServerState,
         conditions::{Condition, Conditions, Part},
         http,
         queries::{Queries, Questions},
@@ -75,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         started: Time::now(),
     };
     let conditions = state.conditions.clone();
-    let server = serve::thread().context("cannot start the thread that serves")?;
+    let server = hand::event_loop("serve").context("cannot start the thread that serves")?;
     let address = http::serve(&server, config.listen, state.clone())
         .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
     tracing::info!(%address, "serving /healthz, /readyz and /metrics");
@@ -126,7 +127,7 @@ async fn work(
     };
     let worker = NetnsWorker::start(conditions.shortages().clone())?;
     let looks = Looks::start(worker.clone())?;
-    let app = App::new(loaded, ring, worker, node, recorded)?;
+    let app = App::new(loaded, ring, worker, node, recorded, hand::event_loop("probes")?)?;
     let roster = Roster::new(config.defaults.clone());
     let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions, looks };
     let mut agent = Agent::new(app, roster, joined, name, config.series);

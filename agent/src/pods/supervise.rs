@@ -1,25 +1,12 @@
-//! Keeps tasks going: one that panics is named in the log and started again, later each time; and the thread on which all of
-//! them run, so that neither JSON nor TLS delays the agent's loop.
+//! Keeps tasks going: one that panics is named in the log and started again, later each time.
 
-use std::{any::Any, io, panic::AssertUnwindSafe, thread, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
 use kube::runtime::watcher::DefaultBackoff;
-use tokio::runtime::{self, Handle};
 
 /// The longest wait before a task is started again.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// Starts a thread that runs what is spawned on its runtime, as long as the process lives.
-///
-/// # Errors
-/// When there is no runtime or no thread.
-pub fn thread() -> io::Result<Handle> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new().name("sources".to_owned()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(handle)
-}
 
 /// A task that is started again.
 pub(super) struct Restarts {

@@ -60,6 +60,12 @@ fn status_200_is_ready() {
     assert!(matches!(answer_to("HTTP/1.1 200 OK\r\n\r\n"), Answer::Ready));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLIVE\n\r\n0\r\n\r\n";
     assert!(matches!(answer_to(chunked), Answer::Ready));
+    let endless = |stream: &mut std::net::TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        write_endlessly(stream, &[b'x'; 65536])
+    };
+    let (answer, hung_up) = probe_of(LONG, endless);
+    assert!(matches!(answer, Answer::Ready) && hung_up, "its body is not read");
 }
 
 #[test]
@@ -94,8 +100,8 @@ fn answer_that_is_not_http_fails() {
         "\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n",
         "HTTP/1.1 200",
-        "HTTP/1.1 200 OK\r\nBroken",
-        "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/1.1 503 No\r\nBroken",
+        "HTTP/9.9 503 No\r\n\r\n",
     ] {
         assert!(matches!(answer_to(reply), Answer::Failed(ProbeError::Http(_))), "{reply:?}");
     }
@@ -103,14 +109,14 @@ fn answer_that_is_not_http_fails() {
 
 #[test]
 fn body_that_ends_early_fails() {
-    let answer = answer_to("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nLIV");
+    let answer = answer_to("HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\nLIV");
     assert!(matches!(answer, Answer::Failed(ProbeError::Body(_))), "{answer:?}");
 }
 
 #[test]
 fn endless_body_fails_after_the_limit() {
     let (answer, hung_up) = probe_of(LONG, |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_err() || write_endlessly(stream, &[b'x'; 4096])
+        stream.write_all(b"HTTP/1.1 503 No\r\n\r\n").is_err() || write_endlessly(stream, &[b'x'; 4096])
     });
     assert!(matches!(answer, Answer::Failed(ProbeError::Body(_))), "{answer:?}");
     assert!(hung_up);
@@ -119,7 +125,7 @@ fn endless_body_fails_after_the_limit() {
 #[test]
 fn endless_header_fails_after_the_limit() {
     let (answer, hung_up) = probe_of(LONG, |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").is_err() || write_endlessly(stream, &[b'x'; 4096])
+        stream.write_all(b"HTTP/1.1 503 No\r\nX: ").is_err() || write_endlessly(stream, &[b'x'; 4096])
     });
     assert!(matches!(answer, Answer::Failed(ProbeError::Http(_))), "{answer:?}");
     assert!(hung_up);
@@ -128,7 +134,7 @@ fn endless_header_fails_after_the_limit() {
 #[test]
 fn endless_headers_fail_after_the_limit() {
     let (answer, hung_up) = probe_of(LONG, |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n").is_err() || write_endlessly(stream, b"a: b\r\n")
+        stream.write_all(b"HTTP/1.1 503 No\r\n").is_err() || write_endlessly(stream, b"a: b\r\n")
     });
     assert!(matches!(answer, Answer::Failed(ProbeError::Http(_))), "{answer:?}");
     assert!(hung_up);
@@ -136,7 +142,7 @@ fn endless_headers_fail_after_the_limit() {
 
 #[test]
 fn answer_that_stops_midway_meets_the_deadline() {
-    for start in ["", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nLIVE"] {
+    for start in ["", "HTTP/1.1 2", "HTTP/1.1 503 No\r\n", "HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nLIVE"] {
         let (answer, hung_up) = probe_of(SHORT, |stream| {
             stream.write_all(start.as_bytes()).unwrap();
             stream.read(&mut [0])
@@ -149,7 +155,7 @@ fn answer_that_stops_midway_meets_the_deadline() {
 #[test]
 fn byte_by_byte_answer_meets_the_deadline() {
     let (answer, ()) = probe_of(SHORT, |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        stream.write_all(b"HTTP/1.1 503 No\r\n\r\n").unwrap();
         stream.set_read_timeout(Some(SHORT / 10)).unwrap();
         // One byte whenever the client has not hung up for a while.
         while stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {

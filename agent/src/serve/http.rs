@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::serve::{
         conditions::{Condition, Conditions},
-        testing, thread,
+        testing,
     };
 
     fn answer(address: SocketAddr, path: &str) -> String {
@@ -101,7 +101,7 @@ mod tests {
 
     fn served(conditions: &Conditions) -> SocketAddr {
         let state = testing::state(conditions.clone());
-        serve(&thread().unwrap(), "127.0.0.1:0".parse().unwrap(), state).unwrap()
+        serve(&crate::hand::event_loop("serve").unwrap(), "127.0.0.1:0".parse().unwrap(), state).unwrap()
     }
 
     #[test]

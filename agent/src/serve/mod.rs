@@ -1,6 +1,6 @@
 //! What the agent serves to others: /healthz, /readyz and /metrics over HTTP, and the command line's API over a socket.
 //!
-//! It shows what the agent's loop tells it. What serves is handed one [`ServerState`] and runs on a [`thread()`] of its own,
+//! It shows what the agent's loop tells it. What serves is handed one [`ServerState`] and runs on a thread of its own,
 //! so that /healthz can say that the loop is stuck.
 
 pub mod api;
@@ -10,10 +10,7 @@ pub mod http;
 pub mod queries;
 pub mod socket;
 
-use std::{future::pending, io, thread};
-
 use conngate_common::ABI_VERSION;
-use tokio::runtime::{Builder, Handle};
 
 use self::{
     conditions::{Condition, Conditions},
@@ -24,17 +21,6 @@ use crate::{
     metrics::Recorded,
     view::{Time, VERSION, status},
 };
-
-/// Starts the event loop that serves, on a thread of its own. Both live as long as the process.
-///
-/// # Errors
-/// When there can be no such loop or thread.
-pub fn thread() -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new().name("serve".to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
-    Ok(handle)
-}
 
 /// What those who ask are shown.
 #[derive(Clone, Debug)]

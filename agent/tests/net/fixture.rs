@@ -2,7 +2,14 @@
 //!
 //! It exists only through file descriptors: nothing is left behind, however the test ends.
 
-use std::{fs::File, net::SocketAddr, process::Command, sync::OnceLock, thread};
+use std::{
+    fs::File,
+    net::SocketAddr,
+    process::Command,
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
 
 use conngate::{
     netns::{Netns, NetnsWorker, Owner},
@@ -20,6 +27,11 @@ pub(crate) const HELD_MARK: u32 = 7;
 
 /// Who the tests are.
 pub(crate) const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+/// A deadline that nothing here misses.
+pub(crate) fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
 
 pub(crate) fn worker() -> &'static NetnsWorker {
     static WORKER: OnceLock<NetnsWorker> = OnceLock::new();

@@ -22,7 +22,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::fixture::{CAPTURE_PORT, Pod, ROOT, wait_for, worker};
+use crate::fixture::{CAPTURE_PORT, Pod, ROOT, later, wait_for, worker};
 
 pub(crate) fn now() -> MonoTime {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
@@ -106,7 +106,7 @@ fn assert_replay_connects(pod: &Pod, socket: Socket, destination: &str) {
     let record = capture.park(&client, destination);
     client.peer_addr().expect_err("nothing but a replay completes this connect()");
 
-    assert_eq!(replayer.send(&[syn::rebuild(&record, now()).unwrap()]).unwrap(), 1);
+    assert_eq!(replayer.send(&[syn::rebuild(&record, now()).unwrap()], later()).unwrap(), 1);
     wait_for("the connection", || client.peer_addr().ok());
     let (server, _) = listener.accept().unwrap();
     let original = match destination.ip().to_canonical() {
@@ -152,12 +152,12 @@ fn packet_that_the_workloads_filter_refuses_stops_no_other() {
         (client, packet)
     });
     let packets = held.each_ref().map(|(_, packet)| packet.clone());
-    assert_eq!(replayer.send(&packets).unwrap(), 2);
+    assert_eq!(replayer.send(&packets, later()).unwrap(), 2);
     wait_for("the connections", || held[1..].iter().all(|(client, _)| client.peer_addr().is_ok()).then_some(()));
     held[0].0.peer_addr().unwrap_err();
-    let error = replayer.send(&packets[..1]).unwrap_err();
+    let error = replayer.send(&packets[..1], later()).unwrap_err();
     assert_eq!(error.to_string(), "none of 1 SYNs could be sent");
-    assert_eq!(replayer.send(&[]).unwrap(), 0);
+    assert_eq!(replayer.send(&[], later()).unwrap(), 0);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn packet_of_an_owner_whom_the_workloads_filter_lets_out_completes_the_connectio
             let socket = worker().socket_of(&pod.netns, owner, Domain::IPV4, Type::STREAM, None).unwrap();
             let client = pod.connect_held(socket, destination);
             let packet = syn::rebuild(&capture.park(&client, destination), now()).unwrap();
-            assert_eq!(replayer.send(&[packet]).unwrap(), 1, "{whom} {target}");
+            assert_eq!(replayer.send(&[packet], later()).unwrap(), 1, "{whom} {target}");
             wait_for("the connection", || client.peer_addr().ok());
         }
     }
@@ -202,6 +202,6 @@ fn queue_that_lets_nothing_out_ends_the_replay_and_waits_for_nobody() {
     let packet = syn::rebuild(&capture.park(&client, destination), now()).unwrap();
     pod.run("tc qdisc add dev lo root tbf rate 8bit burst 1600 limit 100000000");
     let replayer = Replayer::open(worker(), &pod.netns, ROOT).unwrap();
-    let sent = replayer.send(&vec![packet; 1000]).unwrap();
+    let sent = replayer.send(&vec![packet; 1000], later()).unwrap();
     assert!((1..1000).contains(&sent), "the kernel's queue takes some of them: {sent}");
 }

@@ -11,10 +11,8 @@ use hyper::Uri;
 
 use crate::{
     app::error_chain,
-    pods::{
-        source::{self, Config, Kind, kubelet::KubeletConfig, kubelet_trust::Trust},
-        supervise,
-    },
+    hand,
+    pods::source::{self, Config, Kind, kubelet::KubeletConfig, kubelet_trust::Trust},
 };
 
 /// The kubelet's port (KubeletConfiguration v1beta1, `port`).
@@ -68,7 +66,7 @@ impl SourceOptions {
             }
             (kind, _) => kind,
         };
-        let runtime = supervise::thread().context("no thread for the sources")?;
+        let runtime = hand::event_loop("sources").context("no thread for the sources")?;
         // A client works where it was made.
         let client = runtime.spawn(source::client()).await.context("the API server's configuration")?;
         let client = match (client, kind) {

@@ -124,7 +124,7 @@ impl Session {
             probe_budget: NonZeroU32::MAX,
             capture_ports: self.spec.capture_ports,
         };
-        let mut app = App::new(loaded, ring, worker, node, Recorded::new())?;
+        let mut app = App::new(loaded, ring, worker, node, Recorded::new(), tokio::runtime::Handle::current())?;
         app.enrol(scope.id()?, self.spec.clone(), Home::Netns(home));
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;

@@ -12,6 +12,7 @@ use std::{
     num::NonZero,
     os::fd::AsRawFd as _,
     thread,
+    time::Instant,
 };
 
 use nix::{
@@ -40,8 +41,8 @@ pub enum ReplayError {
     },
 }
 
-/// Packets for one sendmmsg(), the kernel's `UIO_MAXIOV`.
-const BATCH: usize = 1024;
+/// Packets for one sendmmsg(): a rule that takes a millisecond for each is noticed soon.
+const BATCH: usize = 64;
 
 /// Fewer are not worth a thread: they take a few milliseconds.
 const SHARE: usize = 128;
@@ -74,14 +75,15 @@ impl Replayer {
     }
 
     /// Sends all `packets`, and says how many the kernel took: one that it refuses (a filter rule of the workload, say) is
-    /// left to the kernel's own retry, and so are all that come after the namespace's queue is full. An error when it took none.
+    /// left to the kernel's own retry, and so are all that come after the namespace's queue is full, or after `until`. An error
+    /// when it took none.
     ///
     /// Never waits, but takes 10 to 20 µs a packet, which is the whole handshake: not on an async thread when there are many.
-    pub fn send(&self, packets: &[Packet]) -> Result<usize, ReplayError> {
+    pub fn send(&self, packets: &[Packet], until: Instant) -> Result<usize, ReplayError> {
         let (v4, v6): (Vec<_>, Vec<_>) = packets.iter().partition(|packet| packet.destination().is_ipv4());
-        let mut done = send_all(&self.v4, &v4);
+        let mut done = send_all(&self.v4, &v4, until);
         match &self.v6 {
-            Some(socket) => done = done.and(send_all(socket, &v6)),
+            Some(socket) => done = done.and(send_all(socket, &v6, until)),
             None if !v6.is_empty() => done = done.and(Done { sent: 0, refused: Some(Errno::EAFNOSUPPORT) }),
             None => {}
         }
@@ -106,17 +108,17 @@ impl Done {
 }
 
 /// Sends on as many processors as there are shares: on loopback the sender's processor does the whole handshake.
-fn send_all(socket: &Socket, packets: &[&Packet]) -> Done {
+fn send_all(socket: &Socket, packets: &[&Packet], until: Instant) -> Done {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let share = packets.len().div_ceil(processors).max(SHARE);
     let (mine, others) = packets.split_at(share.min(packets.len()));
     thread::scope(|scope| {
         let start = |share| {
-            let work = move || send_here(socket, share);
+            let work = move || send_here(socket, share, until);
             thread::Builder::new().spawn_scoped(scope, work).map_err(|_| work())
         };
         let others: Vec<_> = others.chunks(share).map(start).collect();
-        let mine = send_here(socket, mine);
+        let mine = send_here(socket, mine, until);
         // A thread that could not start has its share done here; one that panicked leaves the rest to the kernel.
         let join = |other: Result<thread::ScopedJoinHandle<'_, Done>, Done>| match other {
             Ok(thread) => thread.join().unwrap_or_default(),
@@ -126,15 +128,16 @@ fn send_all(socket: &Socket, packets: &[&Packet]) -> Done {
     })
 }
 
-fn send_here(socket: &Socket, packets: &[&Packet]) -> Done {
+fn send_here(socket: &Socket, packets: &[&Packet], until: Instant) -> Done {
     let slices: Vec<_> = packets.iter().map(|packet| [IoSlice::new(packet.bytes())]).collect();
     let addresses: Vec<_> = packets.iter().map(|packet| Some(address(packet.destination()))).collect();
     let mut headers = MultiHeaders::preallocate(packets.len().min(BATCH), None);
     let mut done = Done::default();
     let mut next = 0;
-    while next < packets.len() {
+    while next < packets.len() && Instant::now() < until {
+        let end = packets.len().min(next + BATCH);
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        match sendmmsg(socket.as_raw_fd(), &mut headers, &slices[next..], &addresses[next..], [], flags) {
+        match sendmmsg(socket.as_raw_fd(), &mut headers, &slices[next..end], &addresses[next..end], [], flags) {
             Ok(taken) => {
                 let taken = taken.count();
                 next += taken;

@@ -134,7 +134,7 @@ async fn source_that_panics_is_down_and_starts_again() {
 
 #[test]
 fn sources_need_no_turn_of_the_runtime_that_hears_of_them() {
-    let runtime = crate::pods::supervise::thread().unwrap();
+    let runtime = crate::hand::event_loop("sources").unwrap();
     let (to, mut events) = mpsc::channel(64);
     let service = || {
         let list = json_list(&[json_pod("shop", "web", &uid(1))]).to_string();
