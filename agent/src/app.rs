@@ -249,7 +249,7 @@ impl App {
             return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
         }
         let is_gated = enrolled.spec.is_some();
-        if let Some(netns) = self.lot.park(record, enrolled.netns(&self.worker)) {
+        if let Some(netns) = self.lot.park(record, enrolled.netns(&self.worker), &enrolled.home) {
             enrolled.netns = Some(netns);
         }
         self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
@@ -262,7 +262,7 @@ impl App {
     pub fn pass(&mut self, record: ParkedRecord, home: &Home) {
         self.classified(&record);
         let socket = record.header.socket;
-        if self.lot.park(record, home.netns(&self.worker)).is_some() {
+        if self.lot.park(record, home.netns(&self.worker), home).is_some() {
             self.lot.replay(&[socket], clock::now());
             self.lot.unpark(socket);
         }

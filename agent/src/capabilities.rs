@@ -5,11 +5,13 @@
 use caps::{CapSet, Capability};
 
 /// The capabilities, and what each is for.
-pub const NEEDED: [(Capability, &str); 6] = [
+pub const NEEDED: [(Capability, &str); 8] = [
     (Capability::CAP_BPF, "load eBPF programs"),
     (Capability::CAP_PERFMON, "let the verifier accept them"),
     (Capability::CAP_NET_ADMIN, "attach them to a cgroup"),
     (Capability::CAP_NET_RAW, "replay held SYNs"),
+    (Capability::CAP_SETUID, "replay them as their sender"),
+    (Capability::CAP_SETGID, "replay them as their sender"),
     (Capability::CAP_SYS_ADMIN, "enter a network namespace"),
     (Capability::CAP_SYS_PTRACE, "find another user's network namespace"),
 ];

@@ -6,6 +6,7 @@
 //! - No thread but the worker's ever enters another namespace, and that thread runs no other work.
 //! - A socket is made only after setns() succeeded for that very job; a failed job leaves the worker usable.
 //! - Between jobs the worker is at home, so that it keeps nobody's namespace alive. A [`Netns`] and each socket do.
+//! - It is another user only while it makes that user's socket, and only to the file system: its capabilities for the network stay.
 
 use std::{
     fmt,
@@ -23,6 +24,7 @@ use nix::{
     libc,
     sched::{CloneFlags, setns},
     sys::socket::getsockopt,
+    unistd::{Gid, Uid, setfsgid, setfsuid},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
@@ -41,6 +43,9 @@ pub enum NetnsError {
     /// setns() failed (needs `CAP_SYS_ADMIN`).
     #[error("cannot enter the network namespace")]
     Enter(#[source] Errno),
+    /// The thread cannot become the socket's user (needs `CAP_SETUID` and `CAP_SETGID`).
+    #[error("cannot make a socket as user {} and group {}", .0.uid, .0.gid)]
+    Become(Owner),
     /// socket() failed in the namespace.
     #[error("cannot make a socket of family {domain}, type {kind} in the network namespace")]
     Socket {
@@ -103,6 +108,33 @@ impl Netns {
     }
 }
 
+/// As whom a socket is made, in the initial user namespace: netfilter's rules by owner see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Makes the calling thread this user to the file system.
+    fn take(self) -> Result<(), NetnsError> {
+        // The group first: whoever is not root any longer may not change it.
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        setfsgid(gid);
+        setfsuid(uid);
+        // Neither call can fail in words; each answers what was so before it.
+        if setfsuid(uid) == uid && setfsgid(gid) == gid { Ok(()) } else { Err(NetnsError::Become(self)) }
+    }
+
+    /// Makes the calling thread itself again.
+    fn give_back() {
+        setfsuid(Uid::effective());
+        setfsgid(Gid::effective());
+    }
+}
+
 /// The handle of the one thread that enters namespaces; the thread ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct NetnsWorker {
@@ -130,9 +162,32 @@ impl NetnsWorker {
         kind: Type,
         protocol: Option<Protocol>,
     ) -> Result<Socket, NetnsError> {
+        self.make(netns, None, domain, kind, protocol)
+    }
+
+    /// As [`NetnsWorker::socket`], owned by `owner`.
+    pub fn socket_of(
+        &self,
+        netns: &Netns,
+        owner: Owner,
+        domain: Domain,
+        kind: Type,
+        protocol: Option<Protocol>,
+    ) -> Result<Socket, NetnsError> {
+        self.make(netns, Some(owner), domain, kind, protocol)
+    }
+
+    fn make(
+        &self,
+        netns: &Netns,
+        owner: Option<Owner>,
+        domain: Domain,
+        kind: Type,
+        protocol: Option<Protocol>,
+    ) -> Result<Socket, NetnsError> {
         let (reply, answer) = mpsc::sync_channel(1);
         let reply = Box::new(move |made| drop(reply.send(made)));
-        self.submit(Job { netns: netns.fd.clone(), domain, kind, protocol, reply })?;
+        self.submit(Job { netns: netns.fd.clone(), owner, domain, kind, protocol, reply })?;
         answer.recv().map_err(|_| NetnsError::Gone)?
     }
 
@@ -147,7 +202,7 @@ impl NetnsWorker {
         let (reply, answer) = oneshot::channel();
         // A caller that gave up drops the socket with its channel.
         let reply = Box::new(move |made| drop(reply.send(made)));
-        self.submit(Job { netns: netns.fd.clone(), domain, kind, protocol, reply })?;
+        self.submit(Job { netns: netns.fd.clone(), owner: None, domain, kind, protocol, reply })?;
         answer.await.map_err(|_| NetnsError::Gone)?
     }
 
@@ -158,6 +213,7 @@ impl NetnsWorker {
 
 struct Job {
     netns: Arc<OwnedFd>,
+    owner: Option<Owner>,
     domain: Domain,
     kind: Type,
     protocol: Option<Protocol>,
@@ -167,6 +223,13 @@ struct Job {
 impl Job {
     fn make(&self) -> Result<Socket, NetnsError> {
         setns(&self.netns, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
+        let Some(owner) = self.owner else { return self.socket() };
+        let made = owner.take().and_then(|()| self.socket());
+        Owner::give_back();
+        made
+    }
+
+    fn socket(&self) -> Result<Socket, NetnsError> {
         Socket::new(self.domain, self.kind, self.protocol).map_err(|source| NetnsError::Socket {
             domain: self.domain.into(),
             kind: self.kind.into(),

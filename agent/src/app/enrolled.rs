@@ -11,7 +11,7 @@ use conngate_common::{
 };
 
 use crate::{
-    cgroup::pods::PodCgroup,
+    cgroup::{pods::PodCgroup, processes},
     netns::{Netns, NetnsWorker},
     spec::GateSpec,
 };
@@ -81,6 +81,17 @@ impl Home {
         match self {
             Self::Netns(netns) => Some(netns.clone()),
             Self::Pod(pod) => Netns::of_pod(worker, pod.netns_processes().unwrap_or_default()),
+        }
+    }
+
+    /// The group of `uid`'s processes in one of its containers, if they agree.
+    pub(super) fn group(&self, container: CgroupId, uid: u32) -> Option<u32> {
+        match self {
+            Self::Netns(_) => None,
+            Self::Pod(pod) => {
+                let container = pod.containers().ok()?.into_iter().find(|other| other.id == container)?;
+                processes::group(&container.path, uid)
+            }
         }
     }
 }

@@ -19,6 +19,9 @@ use super::{hierarchy, mountinfo};
 /// Cgroups that are looked into, and processes that are listed. The kernel lists those first that joined first.
 const MAX: usize = 1024;
 
+/// Processes that are asked for their group.
+const MAX_ASKED: usize = 64;
+
 /// Bytes of one cgroup.procs that are read: more than [`MAX`] numbers.
 const MAX_BYTES: u64 = 16 << 10;
 
@@ -86,6 +89,16 @@ pub fn first(cgroup: &Path) -> Result<Option<Process>, ProcessesError> {
     let first = all(cgroup)?.into_iter().fold(None, oldest);
     // Its number was read before its directory was opened, and may have been used again in between.
     Ok(first.map(|(_, process)| process).filter(|process| contains(cgroup, process)))
+}
+
+/// The group of `uid`'s processes in `cgroup` and below; `None` where they are not of one mind, there are none, or too many to ask.
+#[must_use]
+pub fn group(cgroup: &Path, uid: u32) -> Option<u32> {
+    let pids = all(cgroup).ok().filter(|pids| pids.len() <= MAX_ASKED)?;
+    let statuses = pids.into_iter().filter_map(|pid| Process::new(pid).and_then(|process| process.status()).ok());
+    let mut groups = statuses.filter(|status| status.fuid == uid).map(|status| status.fgid);
+    let first = groups.next()?;
+    groups.all(|group| group == first).then_some(first)
 }
 
 /// Whether `process` is alive and in `cgroup` or below.

@@ -11,7 +11,7 @@ use conngate_common::id::SocketCookie;
 use nix::libc;
 
 use crate::{
-    fixture::{CAPTURE_PORT, Pod, wait_for, worker},
+    fixture::{CAPTURE_PORT, Pod, ROOT, wait_for, worker},
     replay::{Capture, now},
 };
 
@@ -45,7 +45,7 @@ fn connected_socket_is_left_alone() {
     let destination = "10.99.0.5:80".parse().unwrap();
     let client = pod.connect_held(pod.tcp(destination), destination);
     let record = capture.park(&client, destination);
-    Replayer::open(worker(), &pod.netns).unwrap().send(&[syn::rebuild(&record, now()).unwrap()]).unwrap();
+    Replayer::open(worker(), &pod.netns, ROOT).unwrap().send(&[syn::rebuild(&record, now()).unwrap()]).unwrap();
     wait_for("the connection", || client.peer_addr().ok());
     assert_eq!(destroy(&diag, &record).unwrap(), Destroyed::NotWaiting);
     assert!(client.peer_addr().is_ok());

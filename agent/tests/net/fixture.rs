@@ -4,7 +4,7 @@
 
 use std::{fs::File, net::SocketAddr, process::Command, sync::OnceLock, thread};
 
-use conngate::netns::{Netns, NetnsWorker};
+use conngate::netns::{Netns, NetnsWorker, Owner};
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Socket, Type};
 
@@ -14,6 +14,9 @@ pub(crate) const CAPTURE_PORT: u16 = 15001;
 
 /// SYNs of sockets with this mark are dropped on their way in to the capture port: after NAT and conntrack, as by egress.
 pub(crate) const HELD_MARK: u32 = 7;
+
+/// Who the tests are.
+pub(crate) const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
 pub(crate) fn worker() -> &'static NetnsWorker {
     static WORKER: OnceLock<NetnsWorker> = OnceLock::new();

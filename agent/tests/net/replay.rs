@@ -1,11 +1,16 @@
 //! A rebuilt SYN completes the connection that it was copied from, which the kernel's own SYNs cannot do here.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr},
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
 };
 
-use conngate::kernel::replay::{raw::Replayer, syn};
+use conngate::{
+    kernel::replay::{raw::Replayer, syn},
+    netns::Owner,
+};
 use conngate_common::{
     hold::Connector,
     id::{CgroupId, MonoTime, SocketCookie},
@@ -17,7 +22,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::fixture::{CAPTURE_PORT, Pod, wait_for, worker};
+use crate::fixture::{CAPTURE_PORT, Pod, ROOT, wait_for, worker};
 
 pub(crate) fn now() -> MonoTime {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
@@ -94,7 +99,7 @@ fn assert_connected(mut from: &Socket, mut to: &Socket) {
 fn assert_replay_connects(pod: &Pod, socket: Socket, destination: &str) {
     let destination: SocketAddr = destination.parse().unwrap();
     let capture = Capture::of(pod);
-    let replayer = Replayer::open(worker(), &pod.netns).unwrap();
+    let replayer = Replayer::open(worker(), &pod.netns, ROOT).unwrap();
     let listener = pod.listen(&format!("[::]:{CAPTURE_PORT}"));
 
     let client = pod.connect_held(socket, destination);
@@ -138,7 +143,7 @@ fn packet_that_the_workloads_filter_refuses_stops_no_other() {
     let pod = Pod::captured();
     pod.run("iptables -w -A OUTPUT -p tcp -m conntrack --ctorigdst 10.99.0.6 -m mark --mark 0 -j DROP");
     let capture = Capture::of(&pod);
-    let replayer = Replayer::open(worker(), &pod.netns).unwrap();
+    let replayer = Replayer::open(worker(), &pod.netns, ROOT).unwrap();
     let _listener = pod.listen(&format!("[::]:{CAPTURE_PORT}"));
     let held = ["10.99.0.6:80", "10.99.0.5:80", "[fd00:99::5]:80"].map(|destination| {
         let destination = destination.parse().unwrap();
@@ -153,4 +158,50 @@ fn packet_that_the_workloads_filter_refuses_stops_no_other() {
     let error = replayer.send(&packets[..1]).unwrap_err();
     assert_eq!(error.to_string(), "none of 1 SYNs could be sent");
     assert_eq!(replayer.send(&[]).unwrap(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn packet_of_an_owner_whom_the_workloads_filter_lets_out_completes_the_connection() {
+    let owner = Owner { uid: 1000, gid: 1001 };
+    let destination: SocketAddr = "10.99.0.5:80".parse().unwrap();
+    for whom in ["--uid-owner 1000", "--gid-owner 1001"] {
+        for target in ["DROP", "REJECT", "REJECT --reject-with tcp-reset"] {
+            let pod = Pod::captured();
+            pod.run(&format!("iptables -w -A OUTPUT -p tcp --syn -m owner ! {whom} -j {target}"));
+            let capture = Capture::of(&pod);
+            let replayer = Replayer::open(worker(), &pod.netns, owner).unwrap();
+            let _listener = pod.listen(&format!("[::]:{CAPTURE_PORT}"));
+            let socket = worker().socket_of(&pod.netns, owner, Domain::IPV4, Type::STREAM, None).unwrap();
+            let client = pod.connect_held(socket, destination);
+            let packet = syn::rebuild(&capture.park(&client, destination), now()).unwrap();
+            assert_eq!(replayer.send(&[packet]).unwrap(), 1, "{whom} {target}");
+            wait_for("the connection", || client.peer_addr().ok());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn worker_that_was_another_user_is_itself_again() {
+    let pod = Pod::bare();
+    let owner = |socket: &Socket| fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().uid();
+    let (stream, unix) = (Type::STREAM, Domain::UNIX);
+    let theirs = worker().socket_of(&pod.netns, Owner { uid: 1000, gid: 1000 }, unix, stream, None).unwrap();
+    let ours = worker().socket(&pod.netns, unix, stream, None).unwrap();
+    assert_eq!((owner(&theirs), owner(&ours)), (1000, 0));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn queue_that_lets_nothing_out_ends_the_replay_and_waits_for_nobody() {
+    let pod = Pod::captured();
+    let capture = Capture::of(&pod);
+    let destination = "10.99.0.5:80".parse().unwrap();
+    let client = pod.connect_held(pod.tcp(destination), destination);
+    let packet = syn::rebuild(&capture.park(&client, destination), now()).unwrap();
+    pod.run("tc qdisc add dev lo root tbf rate 8bit burst 1600 limit 100000000");
+    let replayer = Replayer::open(worker(), &pod.netns, ROOT).unwrap();
+    let sent = replayer.send(&vec![packet; 1000]).unwrap();
+    assert!((1..1000).contains(&sent), "the kernel's queue takes some of them: {sent}");
 }

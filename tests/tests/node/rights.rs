@@ -16,8 +16,16 @@ use crate::{
 const ACCOUNT: &str = "--as=system:serviceaccount:conngate-system:conngate";
 
 /// The chart's capabilities, and their bits in linux/capability.h.
-const CAPABILITIES: [(&str, u32); 6] =
-    [("BPF", 39), ("PERFMON", 38), ("NET_ADMIN", 12), ("NET_RAW", 13), ("SYS_ADMIN", 21), ("SYS_PTRACE", 19)];
+const CAPABILITIES: [(&str, u32); 8] = [
+    ("BPF", 39),
+    ("PERFMON", 38),
+    ("NET_ADMIN", 12),
+    ("NET_RAW", 13),
+    ("SETUID", 7),
+    ("SETGID", 6),
+    ("SYS_ADMIN", 21),
+    ("SYS_PTRACE", 19),
+];
 
 /// What every authenticated user may do (Kubernetes' bootstrap policy).
 const EVERYBODYS: [&str; 3] = [

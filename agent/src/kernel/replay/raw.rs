@@ -1,7 +1,8 @@
 //! Raw sockets in a workload's network namespace, which send rebuilt SYNs.
 //!
 //! Knows nothing of gates or of answers. A packet goes through the namespace's OUTPUT chain, meets its connection's
-//! conntrack entry and gets the same NAT as the first SYN did.
+//! conntrack entry and gets the same NAT as the first SYN did. The chain's rules see the socket's owner: it must be the
+//! connection's, for a REJECT of another's packet would end that connection.
 //!
 //! A listener whose accept queue is full drops what comes: how many to send at a time is the caller's to choose.
 
@@ -21,7 +22,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::syn::Packet;
-use crate::netns::{Netns, NetnsError, NetnsWorker};
+use crate::netns::{Netns, NetnsError, NetnsWorker, Owner};
 
 /// Why SYNs were not sent.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ const BATCH: usize = 1024;
 /// Fewer are not worth a thread: they take a few milliseconds.
 const SHARE: usize = 128;
 
-/// Raw sockets of one namespace; they keep it alive.
+/// Raw sockets of one owner in one namespace; they keep it alive.
 #[derive(Debug)]
 pub struct Replayer {
     v4: Socket,
@@ -54,11 +55,12 @@ pub struct Replayer {
 }
 
 impl Replayer {
-    /// Opens the sockets in `netns`.
-    pub fn open(worker: &NetnsWorker, netns: &Netns) -> Result<Self, ReplayError> {
+    /// Opens the sockets in `netns`, as `owner`'s.
+    pub fn open(worker: &NetnsWorker, netns: &Netns, owner: Owner) -> Result<Self, ReplayError> {
         // IPPROTO_RAW implies IP_HDRINCL and IPV6_HDRINCL (raw(7), inet6_create in net/ipv6/af_inet6.c).
         let open = |domain| {
-            let socket = worker.socket(netns, domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            let protocol = Protocol::from(libc::IPPROTO_RAW);
+            let socket = worker.socket_of(netns, owner, domain, Type::RAW.nonblocking(), Some(protocol))?;
             // Nothing is ever read: let nobody fill a buffer here. A larger one does no harm.
             let _ = socket.set_recv_buffer_size(0);
             Ok(socket)
@@ -72,9 +74,9 @@ impl Replayer {
     }
 
     /// Sends all `packets`, and says how many the kernel took: one that it refuses (a filter rule of the workload, say) is
-    /// left to the kernel's own retry. An error when it took none.
+    /// left to the kernel's own retry, and so are all that come after the namespace's queue is full. An error when it took none.
     ///
-    /// Blocks for 10 to 20 µs a packet, which is the whole handshake: not on an async thread when there are many.
+    /// Never waits, but takes 10 to 20 µs a packet, which is the whole handshake: not on an async thread when there are many.
     pub fn send(&self, packets: &[Packet]) -> Result<usize, ReplayError> {
         let (v4, v6): (Vec<_>, Vec<_>) = packets.iter().partition(|packet| packet.destination().is_ipv4());
         let mut done = send_all(&self.v4, &v4);
@@ -131,7 +133,7 @@ fn send_here(socket: &Socket, packets: &[&Packet]) -> Done {
     let mut done = Done::default();
     let mut next = 0;
     while next < packets.len() {
-        let flags = MsgFlags::MSG_NOSIGNAL;
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         match sendmmsg(socket.as_raw_fd(), &mut headers, &slices[next..], &addresses[next..], [], flags) {
             Ok(taken) => {
                 let taken = taken.count();
@@ -139,6 +141,10 @@ fn send_here(socket: &Socket, packets: &[&Packet]) -> Done {
                 done.sent += taken;
             }
             Err(Errno::EINTR) => {}
+            Err(error @ (Errno::EAGAIN | Errno::ENOBUFS)) => {
+                done.refused.get_or_insert(error);
+                break;
+            }
             Err(error) => {
                 done.refused.get_or_insert(error);
                 next += 1;
