@@ -1,6 +1,6 @@
 //! A process is in the cgroup that it is in now, whatever its number was before.
 
-use std::fs;
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 use conngate::cgroup::{
     pods,
@@ -66,4 +66,22 @@ fn cgroup_that_is_gone_is_named() {
     let error = processes::all(&node.path().join("gone")).unwrap_err();
     assert!(matches!(&error, ProcessesError::Read { .. }), "{error}");
     assert!(error.to_string().ends_with("/gone"), "{error}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn group_of_a_users_processes_is_known_while_they_agree() {
+    let (node, kubelet) = (Node::new(), Kubelet::new());
+    let container = node.make("a");
+    assert_eq!(processes::group(&container, 0), None, "there is nobody to ask");
+    let _first = kubelet.start_on_host(&container);
+    wait_for("the first", || processes::first(&container).unwrap());
+    assert_eq!((processes::group(&container, 0), processes::group(&container, 1000)), (Some(0), None));
+    let mut other = Command::new("sleep").arg("1000").gid(7).spawn().unwrap();
+    fs::write(container.join("cgroup.procs"), other.id().to_string()).unwrap();
+    let of_two_minds = processes::group(&container, 0);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(of_two_minds, None);
+    assert_eq!(processes::group(&container, 0), Some(0));
 }

@@ -1,7 +1,7 @@
 //! A connection that is made before Envoy is ready is held, in whatever way it is made, and then reaches its destination
 //! as if nothing had happened.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use conngate_tests::{
@@ -142,9 +142,31 @@ fn connect_to_a_ready_envoy_is_not_refused_and_later_ones_pass_untouched() -> Re
 }
 
 #[test]
+fn connect_with_a_mark_is_left_to_the_kernels_own_retry() -> Result<()> {
+    initializing(|pod, control_plane, _| {
+        // A replay has no mark, and its reset would be the application's.
+        pod.iptables("-A OUTPUT -p tcp --syn --dport 15001 -m mark ! --mark 7 -j REJECT --reject-with tcp-reset")?;
+        let program = "import socket\n\
+            s = socket.socket()\n\
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)\n\
+            s.connect(('198.51.100.10', 80))\n\
+            print(s.makefile().readline(), end='', flush=True)\n";
+        let mut gated = Gated::start_command(pod, &[], &["python3", "-c", program])?;
+        gated.wait_for("held", 1)?;
+        control_plane.release();
+        assert_eq!(gated.client().line()?, CAPTURED_V4);
+        assert_eq!(finish(&mut gated)?, 0);
+        Ok(())
+    })
+}
+
+#[test]
 fn connect_to_three_destinations_from_one_port_all_are_made_by_replay() -> Result<()> {
     initializing(|pod, control_plane, _| {
         // The redirect would make one tuple of all, so NAT gives the second and third another source port on the wire.
+        // The sockets' own packets, but for the first, carry a mark and vanish behind the gate: only what is replayed can connect
+        // them.
+        pod.iptables("-A INPUT -m mark --mark 7 -j DROP")?;
         let program = "import select, socket, struct\n\
             sockets = []\n\
             for to in ('198.51.100.10', '198.51.100.11', '198.51.100.12'):\n\
@@ -153,17 +175,13 @@ fn connect_to_three_destinations_from_one_port_all_are_made_by_replay() -> Resul
             \ts.bind(('192.0.2.2', 40000))\n\
             \ts.setblocking(False)\n\
             \ts.connect_ex((to, 80))\n\
+            \ts.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)\n\
             \tsockets.append(s)\n\
             for s in sockets:\n\
             \tselect.select([], [s], [], 60)\n\
             \tprint(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), s.getpeername()[0], flush=True)\n";
         let mut gated = Gated::start_command(pod, &[], &["python3", "-c", program])?;
-        let held = gated.wait_for("held", 3)?;
-        // What CMD's own sockets send gets a mark and vanishes behind the gate: only what is replayed can connect them.
-        let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", held[0]["process"]["pid"]))?;
-        let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/")).context("CMD's cgroup")?;
-        pod.iptables(&format!("-t mangle -A OUTPUT -p tcp --syn -m cgroup --path {own} -j MARK --set-mark 7"))?;
-        pod.iptables("-A INPUT -m mark --mark 7 -j DROP")?;
+        gated.wait_for("held", 3)?;
         control_plane.release();
         for last in [10, 11, 12] {
             assert_eq!(gated.client().line()?, format!("0 198.51.100.{last}"));
