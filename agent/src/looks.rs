@@ -11,6 +11,7 @@ use crate::{
     cgroup::{
         identity::{self, IdentityError},
         pods::PodCgroup,
+        processes::View,
     },
     hand::Hand,
     netns::{Netns, NetnsWorker},
@@ -46,8 +47,19 @@ pub struct Looked {
     pub gate: CgroupId,
     /// The container, where one was asked for.
     pub container: Option<(CgroupId, Container)>,
-    /// The pod's network namespace, where it was seen.
-    pub netns: Option<Netns>,
+    /// The pod's network namespace, or where a container was asked for the container's.
+    pub netns: Sandbox,
+}
+
+/// What was seen of a network namespace.
+#[derive(Debug)]
+pub enum Sandbox {
+    /// It is this one.
+    Netns(Netns),
+    /// The pod has no process that is in any but the node's.
+    Nobody,
+    /// It could not be seen.
+    Unknown,
 }
 
 /// What a container was seen to be.
@@ -91,14 +103,14 @@ fn look(worker: &NetnsWorker, question: &Question) -> Looked {
     let container = match &question.what {
         What::Container(container) => *container,
         What::Netns(known) => {
-            let processes = pod.netns_processes().unwrap_or_default();
-            return Looked { gate, container: None, netns: Netns::of_pod(worker, known.as_ref(), &processes) };
+            let netns = sandbox(worker, pod, known.as_ref()).unwrap_or(Sandbox::Unknown);
+            return Looked { gate, container: None, netns };
         }
     };
     // A pod that cannot be listed is gone, and its containers with it.
     let there = pod.containers().unwrap_or_default().into_iter().find(|there| there.id == container);
     let (found, netns) = match there {
-        None => (Container::Gone, None),
+        None => (Container::Gone, Sandbox::Unknown),
         Some(there) => {
             let (name, netns) = identity::look(&there.path, pod.uid);
             let found = match name {
@@ -106,8 +118,27 @@ fn look(worker: &NetnsWorker, question: &Question) -> Looked {
                 Err(IdentityError::Pause { .. }) => Container::Sandbox,
                 Err(error) => Container::Untold(there.container, error),
             };
-            (found, netns.and_then(|file| Netns::of_file(worker, file).ok()))
+            (found, netns.and_then(|file| Netns::of_file(worker, file).ok()).map_or(Sandbox::Unknown, Sandbox::Netns))
         }
     };
     Looked { gate, container: Some((container, found)), netns }
+}
+
+/// The namespace of the pod's processes: the one that is `known`, if one of them is in it; else that of the first that has left
+/// the node's own, as a container's first process does before it joins its pod. `None`: something could not be read.
+fn sandbox(worker: &NetnsWorker, pod: &PodCgroup, known: Option<&Netns>) -> Option<Sandbox> {
+    let mut others = Vec::new();
+    for process in pod.first_processes().ok()? {
+        // It may have ended.
+        let Ok(file) = View::of(&process).netns() else { continue };
+        let netns = Netns::of_file(worker, file).ok()?;
+        if known.is_some_and(|known| known.is(&netns)) {
+            return Some(Sandbox::Netns(netns));
+        }
+        others.push(netns);
+    }
+    // A pod's process is in neither the node's namespace nor the agent's.
+    let foreign: Vec<_> = [Netns::of_process(worker, 1), Netns::current(worker)].into_iter().flatten().collect();
+    let own = others.into_iter().find(|netns| !foreign.iter().any(|foreign| foreign.is(netns)));
+    Some(own.map_or(Sandbox::Nobody, Sandbox::Netns))
 }

@@ -10,9 +10,9 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -82,24 +82,6 @@ impl Netns {
     /// The namespace of process `pid`. That the process is still the one that the caller means is for the caller to check.
     pub fn of_process(worker: &NetnsWorker, pid: u32) -> Result<Self, NetnsError> {
         Self::open(worker, format!("/proc/{pid}/ns/net").as_ref())
-    }
-
-    /// The namespace `known`, if one of `pids` is in it; else that of the first that is not in the node's own, as a container's
-    /// first process is before it has joined its pod; `None` while there is no such process.
-    #[must_use]
-    pub fn of_pod(worker: &NetnsWorker, known: Option<&Self>, pids: &[i32]) -> Option<Self> {
-        let inode = |pid: i32| fs::metadata(format!("/proc/{pid}/ns/net")).map(|metadata| metadata.ino()).ok();
-        let node = inode(1);
-        let inodes: Vec<_> = pids.iter().filter_map(|pid| Some((*pid, inode(*pid)?))).collect();
-        let known = known.filter(|known| {
-            let own = fstat(&known.fd).map(|stat| stat.st_ino).ok();
-            inodes.iter().any(|(_, inode)| Some(*inode) == own)
-        });
-        if let Some(known) = known {
-            return Some(known.clone());
-        }
-        let (pid, _) = inodes.into_iter().find(|(_, inode)| Some(*inode) != node)?;
-        Self::of_process(worker, u32::try_from(pid).ok()?).ok()
     }
 
     /// Whether it is the same one as `other`; while both are open neither's inode becomes another's.

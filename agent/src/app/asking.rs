@@ -5,14 +5,18 @@
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
-use conngate_common::{id::CgroupId, record::ListeningRecord};
+use conngate_common::{id::CgroupId, reason::Reason, record::ListeningRecord};
 use tokio::time::Instant;
 
-use super::{App, Notice, enrolled::Enrolled};
+use super::{
+    App, Notice,
+    enrolled::{Enrolled, Life},
+};
 use crate::{
     gate::{Answer, Event, Want},
     inject::Looked,
     kernel::{clock, replay::syn},
+    looks::Sandbox,
     netns::Netns,
     ready::{
         probe::{self, ProbeError},
@@ -95,17 +99,42 @@ impl App {
         }
     }
 
-    /// The workload's namespace was looked for: found, or not yet.
-    pub fn found_netns(&mut self, gate: CgroupId, netns: Option<Netns>) {
-        if self.enrolled.by_gate(gate).is_some_and(|enrolled| enrolled.found_netns(netns)) {
-            // Whoever asked before had nobody to ask.
-            self.tell(Event::Listening { gate });
+    /// The workload's namespace is to be looked for again: it may be another one now.
+    pub fn look_for_netns(&mut self, gate: CgroupId) {
+        if let Some(enrolled) = self.enrolled.by_gate(gate) {
+            enrolled.look_for_netns();
         }
     }
 
+    /// The workload's namespace was looked for.
+    pub fn found_netns(&mut self, gate: CgroupId, netns: Sandbox) {
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        match enrolled.found_netns(netns) {
+            Life::Same => {}
+            // Whoever asked before had nobody to ask.
+            Life::First => self.tell(Event::Listening { gate }),
+            Life::Another => {
+                tracing::info!(gate = gate.0, "the pod begins anew, in another network namespace");
+                self.injector.forget(gate);
+                self.tell(Event::Renewed { gate });
+            }
+        }
+    }
+
+    /// One of the workload's containers starts.
+    pub fn restarted(&mut self, gate: CgroupId) {
+        self.tell(Event::Restarted { gate });
+    }
+
+    /// Whether the gate is open because its proxy was not ready in time.
+    #[must_use]
+    pub fn timed_out(&self, gate: CgroupId) -> bool {
+        self.table.gate(gate).is_some_and(|gate| gate.reason() == Reason::Timeout)
+    }
+
     /// One of the workload's containers is in this namespace: its own, unless another is known.
-    pub fn saw_netns(&mut self, gate: CgroupId, netns: Option<Netns>) {
-        if netns.is_some() && self.enrolled.by_gate(gate).is_some_and(|enrolled| !enrolled.knows_netns()) {
+    pub fn saw_netns(&mut self, gate: CgroupId, netns: Sandbox) {
+        if self.enrolled.by_gate(gate).is_some_and(|enrolled| !enrolled.knows_netns()) {
             self.found_netns(gate, netns);
         }
     }

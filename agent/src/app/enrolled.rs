@@ -10,7 +10,14 @@ use conngate_common::{
     reason::Reason,
 };
 
-use crate::{cgroup::pods::PodCgroup, inject::Target, looks::Looks, netns::Netns, ready::probe, spec::GateSpec};
+use crate::{
+    cgroup::pods::PodCgroup,
+    inject::Target,
+    looks::{Looks, Sandbox},
+    netns::Netns,
+    ready::probe,
+    spec::GateSpec,
+};
 
 /// Where a workload's network namespace is found.
 #[derive(Clone, Debug)]
@@ -40,6 +47,17 @@ pub struct Enrolled {
     pub(super) state: Option<(GateState, Reason)>,
     /// When it was opened, while it is open.
     pub(super) opened: Option<MonoTime>,
+}
+
+/// What a look for the workload's namespace says of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It goes on, or has not begun.
+    Same,
+    /// It has begun.
+    First,
+    /// The one that was known is over.
+    Another,
 }
 
 /// One look at a time, and one more for all that happened meanwhile.
@@ -107,15 +125,30 @@ impl Enrolled {
         self.netns.is_some()
     }
 
-    /// The workload's namespace was looked for; says whether it is another than was known.
-    pub(super) fn found_netns(&mut self, netns: Option<Netns>) -> bool {
-        self.looking = false;
-        let Some(netns) = netns else { return false };
-        let is_new = self.netns.as_ref().is_none_or(|known| !known.is(&netns));
-        if is_new {
-            self.netns = Some(netns);
+    /// Looks for the workload's namespace, which may be another one now.
+    pub(super) fn look_for_netns(&mut self) {
+        if let Home::Pod(pod, looks) = &self.home {
+            // One that is under way may have looked too early; the queue of looks is bounded.
+            self.looking = looks.netns(pod, self.netns.clone());
         }
-        is_new
+    }
+
+    /// The workload's namespace was looked for.
+    pub(super) fn found_netns(&mut self, found: Sandbox) -> Life {
+        self.looking = false;
+        let found = match found {
+            Sandbox::Netns(netns) => Some(netns),
+            Sandbox::Nobody => None,
+            Sandbox::Unknown => return Life::Same,
+        };
+        let life = match (&self.netns, &found) {
+            (Some(known), Some(found)) if known.is(found) => Life::Same,
+            (Some(_), _) => Life::Another,
+            (None, Some(_)) => Life::First,
+            (None, None) => Life::Same,
+        };
+        self.netns = found;
+        life
     }
 }
 

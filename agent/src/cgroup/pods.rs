@@ -8,11 +8,12 @@ use std::{
 };
 
 use conngate_common::id::CgroupId;
+use procfs::process::Process;
 
 use super::{
     hierarchy,
     layout::{self, Leaf, Qos},
-    processes,
+    processes::{self, ProcessesError},
 };
 use crate::uid::PodUid;
 
@@ -97,12 +98,15 @@ impl PodCgroup {
     ///
     /// # Errors
     /// When it cannot be listed; it may be gone.
-    pub fn netns_processes(&self) -> io::Result<Vec<i32>> {
-        let containers = self.containers()?;
-        Ok(containers
-            .iter()
-            .filter_map(|container| processes::first(&container.path).ok().flatten())
-            .map(|process| process.pid())
-            .collect())
+    pub fn first_processes(&self) -> io::Result<Vec<Process>> {
+        let mut first = Vec::new();
+        for container in self.containers()? {
+            match processes::first(&container.path) {
+                Ok(process) => first.extend(process),
+                Err(ProcessesError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(first)
     }
 }

@@ -9,15 +9,16 @@
 //! - Whatever is asked, walks are bounded in rate: [`PodWatch::pod`] makes at most ten a second.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    io,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    fs, io, mem,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     time::{Duration, Instant},
 };
 
 use conngate_common::id::CgroupId;
 use futures_util::{StreamExt as _, stream::ReadyChunks};
-use inotify::{EventStream, Inotify, WatchMask, Watches};
+use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
 use super::{
     hierarchy,
@@ -48,6 +49,8 @@ pub enum CgroupEvent {
     PodAppeared(PodCgroup),
     /// A pod's cgroup is gone.
     PodVanished(PodUid, CgroupId),
+    /// A container's cgroup of this pod has come or gone.
+    ContainersChanged(PodCgroup),
     /// Pods are found later than they could be, or not at all, and why; `None`: no longer.
     Degraded(Option<String>),
     /// The kubepods root itself is gone: find it again. All its pods have vanished, and nothing follows before
@@ -65,6 +68,8 @@ pub struct PodWatch {
     /// What was last told as [`CgroupEvent::Degraded`].
     degraded: Option<String>,
     known: BTreeMap<CgroupId, PodCgroup>,
+    /// How many cgroups each pod's has, where nothing wakes.
+    counts: BTreeMap<CgroupId, u64>,
     walked: Instant,
     /// Something has changed since the last walk.
     stale: bool,
@@ -76,10 +81,20 @@ impl PodWatch {
     /// Starts to watch, inside a tokio runtime; [`Self::next`] begins with the pods that are there.
     #[must_use]
     pub fn open(kubepods: Kubepods, now: Instant) -> Self {
-        let (degraded, known, events) = Default::default();
+        let (degraded, known, counts, events) = Default::default();
         let inotify = Wakes::open();
-        let mut watch =
-            Self { kubepods, inotify, tried: now, degraded, known, walked: now, stale: true, gone: false, events };
+        let mut watch = Self {
+            kubepods,
+            inotify,
+            tried: now,
+            degraded,
+            known,
+            counts,
+            walked: now,
+            stale: true,
+            gone: false,
+            events,
+        };
         watch.refresh(now);
         watch
     }
@@ -102,10 +117,11 @@ impl PodWatch {
                 return CgroupEvent::Gone;
             }
             if !self.stale {
-                self.woken().await;
-                self.stale = true;
+                self.stale = self.woken().await;
             }
-            self.refresh(Instant::now());
+            if self.stale {
+                self.refresh(Instant::now());
+            }
         }
     }
 
@@ -123,17 +139,39 @@ impl PodWatch {
         self.known.get(&id)
     }
 
-    /// Waits until there may be something to find.
-    async fn woken(&mut self) {
-        match &mut self.inotify {
-            Ok(wakes) if self.degraded.is_none() => {
-                let changes = wakes.changes.next().await.unwrap_or_default();
-                if let Err(error) = changes.into_iter().collect::<io::Result<Vec<_>>>() {
+    /// Waits until there may be something to find; says whether that may be pods. Of pods that are known it tells.
+    async fn woken(&mut self) -> bool {
+        let wakes = match &mut self.inotify {
+            Ok(wakes) if self.degraded.is_none() => wakes,
+            _ => {
+                tokio::time::sleep_until((self.walked + BETWEEN_LOOKS).into()).await;
+                return true;
+            }
+        };
+        let changes = wakes.changes.next().await.unwrap_or_default();
+        let mut pods = BTreeSet::new();
+        let mut others = changes.is_empty();
+        for change in changes {
+            match change {
+                // Something was lost: it may have been any.
+                Ok(change) if change.mask.contains(EventMask::Q_OVERFLOW) => {
+                    others = true;
+                    pods.extend(self.known.keys());
+                }
+                Ok(change) => match wakes.pods.get(&change.wd) {
+                    Some(_) if change.mask.contains(EventMask::IGNORED) => drop(wakes.pods.remove(&change.wd)),
+                    Some(pod) => drop(pods.insert(*pod)),
+                    None => others = true,
+                },
+                Err(error) => {
                     self.inotify = Err(error.to_string());
+                    return true;
                 }
             }
-            _ => tokio::time::sleep_until((self.walked + BETWEEN_LOOKS).into()).await,
         }
+        let changed = pods.iter().filter_map(|pod| self.known.get(pod)).cloned();
+        self.events.extend(changed.map(CgroupEvent::ContainersChanged));
+        others
     }
 
     /// Walks, and tells what has changed since the last walk.
@@ -154,7 +192,7 @@ impl PodWatch {
         if let Some(parent) = path.parent() {
             watch(parent);
         }
-        let found = pods::walk(path, watch);
+        let found = pods::walk(path, &mut watch);
         self.gone = !hierarchy::id(path).is_ok_and(|id| id == self.kubepods.id);
         let found = if self.gone { Ok(Vec::new()) } else { found };
         let degraded = match (&found, &self.inotify) {
@@ -179,12 +217,34 @@ impl PodWatch {
         });
         self.events.extend(found.values().cloned().map(CgroupEvent::PodAppeared));
         self.known.extend(found);
+        if let Ok(wakes) = &mut self.inotify
+            && let Err(error) = wakes.follow_pods(&self.known)
+        {
+            self.inotify = Err(error.to_string());
+        }
+        self.count_containers();
+    }
+
+    /// Tells of pods whose number of cgroups has changed, where nothing else would.
+    fn count_containers(&mut self) {
+        if self.inotify.is_ok() {
+            return self.counts.clear();
+        }
+        let count = |pod: &PodCgroup| Some((pod.id, fs::metadata(&pod.path).ok()?.nlink()));
+        let counts: BTreeMap<_, _> = self.known.values().filter_map(count).collect();
+        let before = mem::replace(&mut self.counts, counts);
+        let changed =
+            |pod: &&PodCgroup| before.get(&pod.id).is_some_and(|before| self.counts.get(&pod.id) != Some(before));
+        self.events.extend(self.known.values().filter(changed).cloned().map(CgroupEvent::ContainersChanged));
     }
 }
 
 /// inotify.
 struct Wakes {
     watches: Watches,
+    /// The pods whose cgroups are watched.
+    pods: HashMap<WatchDescriptor, CgroupId>,
+    watched: BTreeSet<CgroupId>,
     changes: ReadyChunks<EventStream<[u8; BUFFER]>>,
 }
 
@@ -192,16 +252,35 @@ impl Wakes {
     fn open() -> Result<Self, String> {
         let opened = Inotify::init().and_then(|inotify| {
             let watches = inotify.watches();
-            Ok(Self { watches, changes: inotify.into_event_stream([0; BUFFER])?.ready_chunks(AT_ONCE) })
+            Ok(Self {
+                watches,
+                pods: HashMap::new(),
+                watched: BTreeSet::new(),
+                changes: inotify.into_event_stream([0; BUFFER])?.ready_chunks(AT_ONCE),
+            })
         });
         opened.map_err(|error| error.to_string())
     }
 
     /// Watches a directory's entries; once more is as good as once. One that is gone has none.
-    fn add(&mut self, directory: &Path) -> io::Result<()> {
+    fn add(&mut self, directory: &Path) -> io::Result<Option<WatchDescriptor>> {
         match self.watches.add(directory, WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Ok(watch) => Ok(Some(watch)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Watches the containers of all `pods`, and of no others.
+    fn follow_pods(&mut self, pods: &BTreeMap<CgroupId, PodCgroup>) -> io::Result<()> {
+        self.watched.retain(|pod| pods.contains_key(pod));
+        for pod in pods.values() {
+            if self.watched.insert(pod.id)
+                && let Some(watch) = self.add(&pod.path)?
+            {
+                self.pods.insert(watch, pod.id);
+            }
+        }
+        Ok(())
     }
 }

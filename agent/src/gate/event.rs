@@ -77,6 +77,18 @@ pub enum Event {
         /// Whose.
         gate: CgroupId,
     },
+    /// The workload begins anew, in another network namespace or in none yet: its gate is closed and asked, whatever it was
+    /// open for, unless the workload declined or is being deleted.
+    Renewed {
+        /// Whose.
+        gate: CgroupId,
+    },
+    /// One of the workload's containers starts while its others go on. A gate that timed out is closed and asked again: what
+    /// starts now is held as what started first was.
+    Restarted {
+        /// Whose.
+        gate: CgroupId,
+    },
     /// What the kubelet says of the proxy's container. It counts only where the ready endpoint cannot be asked.
     Vouched {
         /// Whose.

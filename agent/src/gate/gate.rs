@@ -187,6 +187,25 @@ impl Gate {
         }
     }
 
+    /// The workload begins anew, elsewhere: what was known of its proxy was another life's.
+    pub(super) fn renewed(&mut self, effects: &mut Effects) {
+        self.vouched = false;
+        match &self.phase {
+            Phase::Closed { .. } => self.ask_at_once(Worth::Nothing, effects),
+            Phase::Open { reason, .. } if *reason != Reason::NotEnrolled && !self.terminating => {
+                self.close(false, effects)
+            }
+            Phase::Open { .. } => {}
+        }
+    }
+
+    /// One of the workload's containers starts.
+    pub(super) fn restarted(&mut self, effects: &mut Effects) {
+        if matches!(self.phase, Phase::Open { reason: Reason::Timeout, .. }) && !self.terminating {
+            self.close(false, effects);
+        }
+    }
+
     /// The kubelet says whether the proxy's container is ready.
     pub(super) fn vouched(&mut self, ready: bool, effects: &mut Effects) {
         if !mem::replace(&mut self.vouched, ready) && ready {

@@ -104,6 +104,16 @@ impl Table {
                     gate.silent(effects);
                 }
             }
+            Event::Renewed { gate: id } => {
+                if let Some((gate, effects)) = self.stir(id) {
+                    gate.renewed(effects);
+                }
+            }
+            Event::Restarted { gate: id } => {
+                if let Some((gate, effects)) = self.stir(id) {
+                    gate.restarted(effects);
+                }
+            }
             Event::Vouched { gate: id, ready } => {
                 if let Some((gate, effects)) = self.stir(id) {
                     gate.vouched(ready, effects);

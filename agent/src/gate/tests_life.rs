@@ -258,3 +258,39 @@ fn silent_closed_gate_or_one_opened_without_a_ready_proxy_does_nothing() {
         assert_eq!(state(&table), expected);
     }
 }
+
+#[test]
+fn renewed_closes_whatever_it_was_open_for_and_what_was_known_of_its_proxy_is_forgotten() {
+    let renewed = Event::Renewed { gate: GATE };
+    let mut ready = idle(POLICY);
+    handle(&mut ready, ms(1), READY);
+    let mut overridden = idle(POLICY);
+    handle(&mut overridden, ms(1), OVERRIDE);
+    for mut table in [ready, overridden] {
+        assert_eq!(handle(&mut table, ms(2), renewed), [write(GateState::Holding, Reason::NotReady), PROBE]);
+    }
+    let mut closed = table(POLICY);
+    handle(&mut closed, ms(1), VOUCHED);
+    assert_eq!(handle(&mut closed, ms(2), renewed), []);
+    assert_eq!(handle(&mut closed, ms(3), READY), [PROBE], "the answer is of the life before");
+    for event in [DECLINED, TERMINATING] {
+        let mut table = idle(POLICY);
+        handle(&mut table, ms(1), event);
+        assert_eq!(handle(&mut table, ms(2), renewed), [], "{event:?}");
+    }
+}
+
+#[test]
+fn restarted_closes_only_a_gate_that_timed_out_and_its_clock_begins_anew() {
+    let restarted = Event::Restarted { gate: GATE };
+    let mut ready = idle(POLICY);
+    handle(&mut ready, ms(1), READY);
+    assert_eq!(handle(&mut ready, ms(2), restarted), []);
+    let mut table = idle(POLICY);
+    handle(&mut table, ms(0), parked(1, ms(0)));
+    tick(&mut table, ms(60_000));
+    handle(&mut table, ms(60_000), ended(1));
+    assert_eq!(handle(&mut table, ms(70_000), restarted), [write(GateState::Holding, Reason::NotReady), PROBE]);
+    handle(&mut table, ms(70_001), parked(2, ms(70_001)));
+    assert_eq!(table.gate(GATE).unwrap().timeout_at(), Some(ms(130_001)));
+}

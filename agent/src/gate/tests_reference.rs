@@ -96,6 +96,8 @@ fn gate_of(event: &Event) -> CgroupId {
         | Event::Ended { gate, .. }
         | Event::Listening { gate }
         | Event::Silent { gate }
+        | Event::Renewed { gate }
+        | Event::Restarted { gate }
         | Event::Vouched { gate, .. }
         | Event::Probed { gate, .. }
         | Event::Override { gate } => gate,
@@ -241,6 +243,7 @@ impl Life {
     fn is_vouched(&self, before: usize) -> bool {
         let word = |i| match self.event(i) {
             Some(Event::Vouched { ready, .. }) => Some(ready),
+            Some(Event::Renewed { .. }) => Some(false),
             _ => None,
         };
         (0..before).rev().find_map(word).unwrap_or(false)
@@ -327,6 +330,10 @@ impl Life {
                     Some(Event::Declined { .. }) if !declined => Some(Phase::Open(Reason::NotEnrolled)),
                     Some(Event::Enrolled { .. }) if declined && !terminating => Some(Phase::Closed { again: false }),
                     Some(Event::Resumed { reason, .. }) if declined && !terminating => Some(Phase::Open(reason)),
+                    Some(Event::Renewed { .. }) if !declined && !terminating => Some(Phase::Closed { again: false }),
+                    Some(Event::Restarted { .. }) if reason == Reason::Timeout && !terminating => {
+                        Some(Phase::Closed { again: false })
+                    }
                     Some(Event::Silent { .. }) if ready && !terminating => {
                         self.policy(i)?.regate.map(|_| Phase::Closed { again: true })
                     }
@@ -366,6 +373,7 @@ impl Life {
         let news = match self.event(i) {
             Some(Event::Listening { .. }) => true,
             Some(Event::Vouched { ready, .. }) => ready && !self.is_vouched(i),
+            Some(Event::Renewed { .. }) => true,
             _ => false,
         };
         i > 0 && self.is_closed(i) && (news || self.changes_policy(i))
@@ -378,7 +386,12 @@ impl Life {
 
     /// Whether input `i` answers what nobody wants to know any longer.
     fn is_void(&self, i: usize, question: &Question) -> bool {
-        (question.asked + 1..i).any(|k| self.changes_policy(k) || self.closes(k))
+        (question.asked + 1..i).any(|k| self.changes_policy(k) || self.closes(k) || self.is_renewed(k))
+    }
+
+    /// Whether the workload begins anew at input `k`.
+    fn is_renewed(&self, k: usize) -> bool {
+        matches!(self.event(k), Some(Event::Renewed { .. }))
     }
 
     /// Whether input `i` makes `question` one for a listener.

@@ -3,13 +3,13 @@
 //! Knows nothing of how things are started. Its parts have files of their own: `classify`, `inherit`, `tell`.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     time::{Duration, Instant},
 };
 
 use conngate_common::{
-    gate::{GateEntry, GateState},
+    gate::{ContainerClass, GateEntry, GateState},
     id::CgroupId,
     reason::Reason,
 };
@@ -84,6 +84,10 @@ pub(super) struct Agent {
     /// Gates that an earlier agent left, until their pod is known.
     pub(super) inherited: HashMap<CgroupId, GateEntry>,
     pub(super) journal: Journal,
+    /// The containers of gated pods, as they were last.
+    seen: HashMap<CgroupId, BTreeSet<CgroupId>>,
+    /// Containers that waited in vain until their gate timed out: let pass until it is open for another reason.
+    pub(super) let_pass: HashMap<CgroupId, Vec<CgroupId>>,
     questions: Questions,
     /// This node's name in the API.
     pub(super) node: Option<String>,
@@ -122,6 +126,8 @@ impl Agent {
             holding: HashSet::new(),
             inherited,
             journal: Journal::new(),
+            seen: HashMap::new(),
+            let_pass: HashMap::new(),
             questions,
             node,
             series,
@@ -143,6 +149,7 @@ impl Agent {
                         let acts = self.roster.vanished(uid, gate);
                         self.carry_out(acts);
                     }
+                    CgroupEvent::ContainersChanged(pod) => self.containers_changed(&pod),
                     CgroupEvent::Degraded(why) => self.conditions.degraded_because(Part::Cgroups, why),
                     CgroupEvent::Gone => return Ok(Ended::RootGone),
                 },
@@ -155,6 +162,27 @@ impl Agent {
             self.app.set_undecided(self.roster.undecided() != 0);
             self.conditions.turn(clock::now());
         }
+    }
+
+    /// A container has come or gone: one of the pod as it is, or the pod's sandbox was made anew, in another namespace.
+    fn containers_changed(&mut self, pod: &PodCgroup) {
+        if self.roster.is_gated(pod.id) != Some(true) {
+            return;
+        }
+        let there = pod.containers().unwrap_or_default();
+        let there: BTreeSet<_> = there.into_iter().map(|container| container.id).collect();
+        let before = self.seen.insert(pod.id, there.clone()).unwrap_or_default();
+        if !there.is_subset(&before) && self.app.timed_out(pod.id) {
+            // What waited in vain is not made to wait again, but what starts now is.
+            for (container, class) in self.roster.classes(pod.id) {
+                if class == ContainerClass::Gated {
+                    self.app.classify(container, ContainerClass::Exempt);
+                    self.let_pass.entry(pod.id).or_default().push(container);
+                }
+            }
+            self.app.restarted(pod.id);
+        }
+        self.app.look_for_netns(pod.id);
     }
 
     /// A pod's cgroup is there, and so is that of its QoS class.
@@ -181,7 +209,14 @@ impl Agent {
             }
             Notice::Changed(gate, state, reason) => self.changed(gate, state, reason),
             Notice::Listening(gate) => self.listening(gate),
-            Notice::Opened(gate, summary) => self.opened(gate, &summary),
+            Notice::Opened(gate, summary) => {
+                self.opened(gate, &summary);
+                if summary.reason != Reason::Timeout {
+                    for container in self.let_pass.remove(&gate).unwrap_or_default() {
+                        self.app.classify(container, ContainerClass::Gated);
+                    }
+                }
+            }
         }
     }
 
@@ -245,6 +280,8 @@ impl Agent {
                     self.inherited.remove(&gate);
                     self.gone(gate);
                     self.waiting.gone(gate);
+                    self.seen.remove(&gate);
+                    self.let_pass.remove(&gate);
                     self.app.retire(gate);
                 }
                 Act::ForgetContainer(container) => self.app.forget_container(container),
@@ -279,6 +316,8 @@ impl Agent {
             Some(reason) => self.app.resume(gate, spec, home, reason),
             None => self.app.enrol(gate, spec, home),
         }
+        let there = self.roster.cgroup(gate).and_then(|pod| pod.containers().ok()).unwrap_or_default();
+        self.seen.insert(gate, there.into_iter().map(|container| container.id).collect());
         tracing::debug!(pod = self.name(gate), %mode, "gated");
         self.hand_on(gate);
     }

@@ -229,6 +229,14 @@ impl Roster {
         Some(self.members.get(self.gates.get(&gate)?)?.containers.get(&container)?.name.as_str())
     }
 
+    /// The classes of a gate's containers that were told apart, by their cgroups.
+    #[must_use]
+    pub fn classes(&self, gate: CgroupId) -> Vec<(CgroupId, ContainerClass)> {
+        let member = self.gates.get(&gate).and_then(|uid| self.members.get(uid));
+        let known = member.into_iter().flat_map(|member| &member.containers);
+        known.map(|(id, known)| (*id, known.class)).collect()
+    }
+
     /// The containers of a gate that were told apart.
     pub fn containers(&self, gate: CgroupId) -> impl Iterator<Item = (&str, ContainerClass)> {
         let member = self.gates.get(&gate).and_then(|uid| self.members.get(uid));

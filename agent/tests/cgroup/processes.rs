@@ -53,7 +53,7 @@ fn first_processes_of_a_pods_containers_lead_to_its_namespace() {
     let mut expected = children.each_ref().map(|child| child.pid());
     expected.sort_unstable();
     wait_for("both processes", || {
-        let mut found = pod.netns_processes().unwrap();
+        let mut found: Vec<_> = pod.first_processes().unwrap().iter().map(|process| process.pid()).collect();
         found.sort_unstable();
         (found == expected).then_some(())
     });

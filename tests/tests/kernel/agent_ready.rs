@@ -12,14 +12,14 @@ use anyhow::Result;
 use conngate_common::{counter::Counter, gate::GateState, reason::Reason};
 use conngate_tests::{
     clock::mono_ns,
-    lab::{self, Agent, KubePod, Namespace, Node, Qos, wait_until},
+    lab::{self, Agent, Answer, ControlPlane, Envoy, KubePod, Namespace, Node, Pod, Qos, Upstream, wait_until},
     report::Connection,
 };
 use serde_json::json;
 
 use crate::{
     agent_world::{Kernel, PATIENCE, initializing},
-    world::{CAPTURED_V4, REFUSED, assert_reached},
+    world::{self, CAPTURED_V4, REFUSED, assert_reached},
 };
 
 #[test]
@@ -141,6 +141,59 @@ fn agent_sixty_gates_at_once_are_asked_within_the_budget() -> Result<()> {
             let allowed = AT_ONCE + (at - begun) * PER_SECOND / 1_000_000_000;
             assert!(earlier as u64 <= allowed, "{} questions within {} ms", earlier + 1, (at - begun) / 1_000_000);
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn agent_pod_whose_sandbox_is_made_anew_is_held_again() -> Result<()> {
+    lab::run(|| {
+        let node = Node::new()?;
+        let upstreams = [Upstream::start()?, Upstream::start()?];
+        let (first, its_control_plane) = world::pod(&upstreams[0], Answer::Held)?;
+        let (second, another_control_plane) = world::pod(&upstreams[1], Answer::Held)?;
+        let mut pod = KubePod::new(&node, &first, Qos::Burstable)?;
+        pod.tell()?;
+        let agent = Agent::start(&node, &[])?;
+        let life = |pod: &KubePod<'_>, netns: &Pod, control_plane: &ControlPlane, life: usize| -> Result<()> {
+            let app = pod.container("app")?;
+            let mut client = app.connect(CAPTURED_V4, &[])?;
+            agent.wait_for("connection held", life)?;
+            let sidecar = pod.container("istio-proxy")?;
+            let _envoy = Envoy::start_in(netns, control_plane, Some(sidecar.cgroup()))?;
+            control_plane.release();
+            assert_reached(&client.report()?, CAPTURED_V4);
+            assert_eq!(agent.wait_for("gate opened", life)?[life - 1]["reason"], "ready");
+            Ok(())
+        };
+        life(&pod, &first, &its_control_plane, 1)?;
+        pod.renew(&second)?;
+        agent.wait_for("the pod begins anew, in another network namespace", 1)?;
+        life(&pod, &second, &another_control_plane, 2)
+    })
+}
+
+#[test]
+fn agent_container_that_starts_after_a_timeout_is_held_again_and_the_others_are_not() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.pod.annotate("timeout", Some("1s"));
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let kernel = Kernel(world.node);
+        let app = world.pod.container("app")?;
+        assert_eq!(app.connect(CAPTURED_V4, &[])?.report::<Connection>()?.outcome, REFUSED);
+        assert_eq!(agent.wait_for("gate opened", 1)?[0]["reason"], "timeout");
+
+        world.pod.annotate("timeout", Some("10m"));
+        world.pod.tell()?;
+        let again = world.pod.container("app")?;
+        let holding = |(state, _): &(GateState, Reason)| *state == GateState::Holding;
+        wait_until(PATIENCE, "the gate closes", || kernel.gate(&world.pod).ok()?.filter(holding))?;
+        let mut client = again.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 2)?;
+        assert_eq!(app.connect(CAPTURED_V4, &[])?.report::<Connection>()?.outcome, REFUSED, "it has waited once");
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
         Ok(())
     })
 }

@@ -35,10 +35,25 @@ pub struct KubePod<'node> {
     uid: String,
     name: String,
     manifest: Value,
-    /// The sandbox's process: it is in the pod's network namespace before any container is.
-    _pause: Running,
-    _sandbox: Cgroup,
+    sandbox: Sandbox,
     cgroup: Cgroup,
+}
+
+/// A sandbox's process, which is in the pod's network namespace before any container is.
+#[derive(Debug)]
+struct Sandbox {
+    _pause: Running,
+    _cgroup: Cgroup,
+}
+
+impl Sandbox {
+    fn new(pod: &Cgroup, namespace: &Namespace) -> Result<Self> {
+        let cgroup = pod.child(container_id())?;
+        let mut pause = namespace.command("sleep");
+        pause.arg("infinity");
+        cgroup.join(&mut pause)?;
+        Ok(Self { _pause: Running::start(pause)?, _cgroup: cgroup })
+    }
 }
 
 impl<'node> KubePod<'node> {
@@ -57,11 +72,7 @@ impl<'node> KubePod<'node> {
             Qos::BestEffort => "besteffort/",
         };
         let cgroup = node.cgroup().child(format!("{KUBEPODS}/{class}pod{uid}"))?;
-        let sandbox = cgroup.child(container_id())?;
-        let mut pause = namespace.command("sleep");
-        pause.arg("infinity");
-        sandbox.join(&mut pause)?;
-        let pause = Running::start(pause)?;
+        let sandbox = Sandbox::new(&cgroup, namespace)?;
         let name = format!("web-{}", &uid[uid.len() - 8..]);
         let manifest = json!({
             "apiVersion": "v1",
@@ -77,7 +88,7 @@ impl<'node> KubePod<'node> {
             },
             "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
         });
-        Ok(Self { node, namespace, uid: uid.to_owned(), name, manifest, _pause: pause, _sandbox: sandbox, cgroup })
+        Ok(Self { node, namespace, uid: uid.to_owned(), name, manifest, sandbox, cgroup })
     }
 
     /// Namespace and name, as the agent's log has them.
@@ -121,6 +132,13 @@ impl<'node> KubePod<'node> {
     pub fn delete(&self) -> Result<()> {
         self.cgroup.remove()?;
         self.forget()
+    }
+
+    /// Makes the sandbox anew, in another namespace: what the kubelet does when it is lost. Containers have ended before.
+    pub fn renew(&mut self, namespace: &'node Namespace) -> Result<()> {
+        self.sandbox = Sandbox::new(&self.cgroup, namespace)?;
+        self.namespace = namespace;
+        Ok(())
     }
 
     /// One start of the container `name`.
