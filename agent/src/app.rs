@@ -9,12 +9,11 @@
 
 mod asking;
 mod enrolled;
-mod lot;
+mod notice;
 
 use std::{
     collections::{HashSet, VecDeque},
     io,
-    num::NonZeroU32,
     time::Duration,
 };
 
@@ -25,21 +24,25 @@ use conngate_common::{
     reason::Reason,
     record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
 };
+use conngate_core::connections::{ParkedPackets, is_datagram};
 use tokio::{
     runtime::Handle,
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
 };
 
-pub use self::enrolled::{Enrolled, Home};
-use self::{asking::Asked, enrolled::Enrolments, lot::Lot};
+use self::{asking::Asked, enrolled::Enrolments};
+pub use self::{
+    enrolled::{Enrolled, Home},
+    notice::{Node, Notice},
+};
 use crate::{
-    gate::{Effect, Event, Gate, Summary, Table},
+    gate::{Effect, Event, Gate, Table},
     inject::{Injector, Looked},
     kernel::{
         clock,
         load::Loaded,
-        records::{KernelRecord, Records, Ring, is_datagram},
+        records::{KernelRecord, Records, Ring},
     },
     metrics::Recorded,
     netns::NetnsWorker,
@@ -58,24 +61,6 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// The first SYN timeout of sockets that are likely to be held: the same half second that the kernel then keeps to.
 const FIRST_SYN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Something to tell.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    /// A connection is held.
-    Held(Box<ParkedRecord>),
-    /// A connection of a workload or a container that nobody has classified is held, for the grace at most: to be handed
-    /// on to [`App::admit`] or [`App::pass`].
-    Unclassified(Box<ParkedRecord>),
-    /// A connection that was held waits no longer.
-    Ended(EndedRecord, Outcome),
-    /// A gate was opened.
-    Opened(CgroupId, Summary),
-    /// A gate does something else now, or the same for another reason.
-    Changed(CgroupId, GateState, Reason),
-    /// Somebody listens where a closed gate's connections are captured.
-    Listening(CgroupId),
-}
-
 /// The running agent.
 pub struct App {
     loaded: Loaded,
@@ -88,7 +73,7 @@ pub struct App {
     closed: HashSet<CgroupId>,
     /// There are workloads of which nobody knows whether they ask for a gate.
     undecided: bool,
-    lot: Lot,
+    parked: ParkedPackets,
     injector: Injector,
     looked: mpsc::UnboundedReceiver<Looked>,
     worker: NetnsWorker,
@@ -100,19 +85,6 @@ pub struct App {
     heartbeat: Interval,
     notices: VecDeque<Notice>,
     recorded: Recorded,
-}
-
-/// What is the same for every gate of this agent.
-#[derive(Clone, Copy, Debug)]
-pub struct Node {
-    /// Levels at which gated cgroups sit: kubepods' own plus 1, and plus 2 below a shared parent.
-    pub pod_levels: [u32; 2],
-    /// The cgroups at the first level that hold those of a QoS class.
-    pub shared_parents: [CgroupId; MAX_SHARED_PARENTS],
-    /// Probes per second of all gates together.
-    pub probe_budget: NonZeroU32,
-    /// Capture ports of workloads that are not classified, and of announced listeners.
-    pub capture_ports: conngate_common::gate::CapturePorts,
 }
 
 impl App {
@@ -160,7 +132,7 @@ impl App {
             enrolled: Enrolments::default(),
             closed,
             undecided: false,
-            lot: Lot::default(),
+            parked: ParkedPackets::default(),
             injector,
             looked,
             worker,
@@ -256,11 +228,11 @@ impl App {
         self.classified(&record);
         let (gate, socket) = (record.header.gate, record.header.socket);
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        if self.lot.is_full(gate) && !self.lot.holds(socket) {
+        if self.parked.is_full(gate) && !self.parked.holds(socket) {
             return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
         }
         let is_gated = enrolled.spec.is_some();
-        if self.lot.park(record) {
+        if self.parked.park(record) {
             self.injector.prepare(enrolled.target(gate), &record);
         }
         self.tell(Event::Parked { gate, socket, first_drop: record.first_drop });
@@ -305,7 +277,7 @@ impl App {
     #[must_use]
     pub fn waiting(&self, gate: CgroupId) -> Vec<&ParkedRecord> {
         let sockets = self.table.gate(gate).map(Gate::waiting).unwrap_or_default();
-        let mut records: Vec<_> = sockets.into_iter().filter_map(|socket| self.lot.record(socket)).collect();
+        let mut records: Vec<_> = sockets.into_iter().filter_map(|socket| self.parked.record(socket)).collect();
         records.sort_by_key(|record| record.first_drop);
         records
     }
@@ -345,7 +317,7 @@ impl App {
     }
 
     fn forget_stale_datagrams(&mut self) {
-        for (gate, socket) in self.lot.stale_datagrams(clock::now()) {
+        for (gate, socket) in self.parked.stale_datagrams(clock::now()) {
             self.untold_ended(gate, &[socket], Outcome::Abandoned);
         }
     }
@@ -365,7 +337,7 @@ impl App {
 
     fn parked(&mut self, record: ParkedRecord) {
         let socket = record.header.socket;
-        if self.lot.holds(socket) {
+        if self.parked.holds(socket) {
             // The same socket connects again: its first copy goes before the second comes.
             self.carry_out();
         }
@@ -401,21 +373,21 @@ impl App {
                 Effect::Forget { gate } => self.forget(gate),
                 Effect::Probe { gate, want } => self.probe(gate, want),
                 Effect::Replay { gate, sockets } => {
-                    let records = self.lot.records(&sockets);
+                    let records = self.parked.records(&sockets);
                     if let Some(enrolled) = self.enrolled.by_gate(gate) {
                         self.injector.replay(enrolled.target(gate), records);
                     }
                     self.untold_ended(gate, &sockets, Outcome::Established);
                 }
                 Effect::Reset { gate, sockets } => {
-                    let records = self.lot.records(&sockets);
+                    let records = self.parked.records(&sockets);
                     if let Some(enrolled) = self.enrolled.by_gate(gate) {
                         self.injector.reset(enrolled.target(gate), records);
                     }
                     self.untold_ended(gate, &sockets, Outcome::Abandoned);
                 }
                 Effect::Unpark { socket, .. } => {
-                    if let Some(gate) = self.lot.unpark(socket) {
+                    if let Some(gate) = self.parked.unpark(socket) {
                         self.injector.forget(gate);
                     }
                 }
@@ -432,7 +404,7 @@ impl App {
     fn untold_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
         let sees_ends = self.loaded.sees_ends();
         for &socket in sockets {
-            let record = self.lot.record(socket);
+            let record = self.parked.record(socket);
             let Some(record) = record.filter(|record| is_datagram(record) || !sees_ends) else { continue };
             let ended = EndedRecord {
                 header: RecordHeader { at: clock::now(), ..record.header },

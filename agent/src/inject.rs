@@ -16,6 +16,7 @@ use conngate_common::{
     id::{CgroupId, NetnsCookie},
     record::ParkedRecord,
 };
+use conngate_core::connections::is_datagram;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
     hand::Hand,
     kernel::{
         clock, destroy,
-        records::is_datagram,
         replay::{datagram, raw::Replayer, syn},
         sock_diag::{SockDiag, SockDiagError},
     },

@@ -15,7 +15,7 @@ use aya::{
 use conngate_common::{
     Shared,
     hold::Connector,
-    record::{EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind, UDP},
+    record::{EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -62,12 +62,6 @@ pub fn destination(record: &ParkedRecord) -> SocketAddr {
         _ => IpAddr::from(record.dst_ip),
     };
     SocketAddr::new(ip, record.dst_port)
-}
-
-/// Whether it is a datagram, not a SYN.
-#[must_use]
-pub const fn is_datagram(record: &ParkedRecord) -> bool {
-    record.header.protocol == UDP
 }
 
 /// The process's name, whatever bytes it chose.

@@ -13,6 +13,7 @@ use conngate_common::{
     id::CgroupId,
     reason::Reason,
 };
+use conngate_core::containers::Unclassified;
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
@@ -21,7 +22,6 @@ use tokio::{
 use super::{
     journal::Journal,
     roster::{Act, Roster},
-    waiting::Waiting,
 };
 use crate::{
     app::{App, Home, Notice},
@@ -76,7 +76,7 @@ pub(super) struct Agent {
     pub(super) conditions: Conditions,
     /// How the sources are: why they are down, if they are.
     pub(super) sources_say: BTreeMap<SourceName, Option<String>>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Unclassified,
     pub(super) looks: Looks,
     looked: mpsc::UnboundedReceiver<Looked>,
     /// Closed gates with connections that were held.
@@ -120,7 +120,7 @@ impl Agent {
             recorder,
             conditions,
             sources_say: BTreeMap::new(),
-            waiting: Waiting::default(),
+            waiting: Unclassified::default(),
             looks,
             looked,
             holding: HashSet::new(),

@@ -240,7 +240,7 @@ impl Agent {
     /// The connections that wait at gates, and those of which nobody has said yet whose they are.
     fn waiting_now(&self) -> u64 {
         let at_gates: usize = self.app.table().gates().map(|(_, gate)| gate.waiting().len()).sum();
-        count(at_gates + self.waiting.len())
+        count(at_gates + self.waiting.count())
     }
 
     fn waiting_by_container(&self, gate: CgroupId) -> BTreeMap<String, u64> {

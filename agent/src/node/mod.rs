@@ -15,7 +15,6 @@ mod journal;
 pub mod roster;
 mod start;
 mod tell;
-mod waiting;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 

@@ -5,4 +5,4 @@
 pub mod budget;
 pub mod listener;
 pub mod probe;
-pub mod url;
+pub use conngate_core::url;

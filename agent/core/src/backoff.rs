@@ -8,36 +8,36 @@ use conngate_common::id::MonoTime;
 
 /// Probes of a gate. A proxy becomes ready within seconds; 5 ms is what its first connection may lose, 4 probes a second
 /// are what a gate may cost that stays closed.
-pub(super) const PROBE: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(250) };
+pub const PROBE: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(250) };
 
 /// Probes of a gate at which nobody waits: a listener or a held connection wakes it, so asking is only the safety net.
-pub(super) const IDLE_PROBE: Backoff = Backoff { first: PROBE.first, most: Duration::from_secs(5) };
+pub const IDLE_PROBE: Backoff = Backoff { first: PROBE.first, most: Duration::from_secs(5) };
 
 /// Replays of a SYN that nobody answered. On loopback an answer takes well below a millisecond.
-pub(super) const REPLAY: Backoff = Backoff { first: Duration::from_millis(10), most: Duration::from_millis(320) };
+pub const REPLAY: Backoff = Backoff { first: Duration::from_millis(10), most: Duration::from_millis(320) };
 
 /// A schedule of delays.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     most: Duration,
 }
 
 impl Backoff {
     /// From `first` on up to `most`.
-    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
+    pub const fn new(first: Duration, most: Duration) -> Self {
         Self { first, most }
     }
 
     /// The delay after `earlier` failures in a row and one more.
-    pub(crate) fn delay(self, earlier: u32) -> Duration {
+    pub fn delay(self, earlier: u32) -> Duration {
         let factor = 1u32.checked_shl(earlier).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.most)
     }
 }
 
 /// `time` plus `delay`, as late as can be said where that is too late.
-pub(crate) fn after(time: MonoTime, delay: Duration) -> MonoTime {
+pub fn after(time: MonoTime, delay: Duration) -> MonoTime {
     time.plus(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
 }
 

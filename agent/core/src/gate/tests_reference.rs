@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of how the core keeps its state. It keeps none from one question to the next: it goes through all inputs
 //! again, notes where the gate turned and what was asked, and searches the inputs for everything else. What it shares with
-//! the core are the types of its interface and the delays of [`super::backoff`].
+//! the core are the types of its interface and the delays of [`crate::backoff`].
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,11 +12,8 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::{
-    Answer, Event, OnTimeout, Policy, Readiness, Summary,
-    backoff::{IDLE_PROBE, PROBE, REPLAY, after},
-    pacing::RESENDS,
-};
+use super::{Answer, Event, OnTimeout, Policy, Readiness, Summary, pacing::RESENDS};
+use crate::backoff::{IDLE_PROBE, PROBE, REPLAY, after};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input {

@@ -38,9 +38,9 @@ fn record(gate: CgroupId, socket: u64, at: MonoTime) -> ParkedRecord {
 
 #[test]
 fn container_of_many_connections_is_asked_for_once_and_then_ever_more_rarely() {
-    let mut waiting = Waiting::default();
+    let mut waiting = Unclassified::default();
     let asked = (0..100).filter(|socket| waiting.for_container(ms(0), record(POD, *socket, ms(0)))).count();
-    assert_eq!((asked, waiting.len(), waiting.next_due()), (1, 100, None), "one question is open");
+    assert_eq!((asked, waiting.count(), waiting.next_due()), (1, 100, None), "one question is open");
     let mut delays = Vec::new();
     let mut now = ms(0);
     for _ in 0..10 {
@@ -54,18 +54,18 @@ fn container_of_many_connections_is_asked_for_once_and_then_ever_more_rarely() {
     }
     assert_eq!(delays, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     assert_eq!(waiting.container_is_known(CONTAINER).len(), 100);
-    assert_eq!(waiting.len(), 0);
+    assert_eq!(waiting.count(), 0);
     assert!(waiting.for_container(now, record(POD, 1, now)), "it is asked for anew");
 }
 
 #[test]
 fn pod_has_its_share_of_the_room_and_no_more() {
-    let mut waiting = Waiting::default();
+    let mut waiting = Unclassified::default();
     for socket in 0..10_000 {
         waiting.for_container(ms(0), record(POD, socket, ms(0)));
         waiting.for_pod(record(POD, socket, ms(0)));
     }
-    assert_eq!(waiting.len(), SHARE);
+    assert_eq!(waiting.count(), SHARE);
     let other = CgroupId(8);
     waiting.for_pod(record(other, 1, ms(0)));
     assert_eq!(waiting.pod_is_known(other).len(), 1);
@@ -73,16 +73,16 @@ fn pod_has_its_share_of_the_room_and_no_more() {
 
 #[test]
 fn connection_that_ended_or_expired_waits_no_longer() {
-    let mut waiting = Waiting::default();
+    let mut waiting = Unclassified::default();
     for socket in 0..3 {
         waiting.for_container(ms(0), record(POD, socket, ms(0)));
         waiting.for_pod(record(POD, socket, ms(0)));
     }
     waiting.ended(POD, SocketCookie(1));
-    assert_eq!(waiting.len(), 4);
+    assert_eq!(waiting.count(), 4);
     assert_eq!(waiting.expire(ms(9_999), GRACE), BTreeMap::new());
     assert_eq!(waiting.expire(ms(10_000), GRACE), BTreeMap::from([(POD, 2)]));
-    assert_eq!((waiting.len(), waiting.not_yet(ms(10_000), CONTAINER)), (0, None), "nothing is left of it");
+    assert_eq!((waiting.count(), waiting.not_yet(ms(10_000), CONTAINER)), (0, None), "nothing is left of it");
     waiting.ask(ms(0), CONTAINER);
     waiting.gone(POD);
     assert_eq!(waiting.not_yet(ms(1), CONTAINER), None);

@@ -18,10 +18,10 @@ use conngate_common::{
 
 use super::{
     Answer, Effect, OnTimeout, Policy, Summary, Want,
-    backoff::{IDLE_PROBE, PROBE, after},
     pacing::Pacer,
     prober::{Prober, Worth},
 };
+use crate::backoff::{IDLE_PROBE, PROBE, after};
 
 pub(super) type Effects = VecDeque<Effect>;
 

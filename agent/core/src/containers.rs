@@ -1,4 +1,4 @@
-//! The waiting room: connections that are held although nobody has said yet whose they are.
+//! Connections of containers that nobody has classified: they are held, and wait until it is known whose they are.
 //!
 //! Knows nothing of how that is found out. The kernel holds them for the grace and no longer; after that they are let go of
 //! here too. Bounded, and a pod has its share only: what finds no room is left to the kernel's own retry.
@@ -17,7 +17,7 @@ use conngate_common::{
     record::ParkedRecord,
 };
 
-use crate::gate::backoff::{Backoff, after};
+use crate::backoff::{Backoff, after};
 
 /// How many connections may wait, of all pods and of one.
 const ROOM: usize = 8192;
@@ -27,11 +27,11 @@ const SHARE: usize = 1024;
 const LOOK: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
 
 /// A container: its pod's gate, and its cgroup.
-pub(super) type Container = (CgroupId, CgroupId);
+pub type Container = (CgroupId, CgroupId);
 
-/// The waiting room.
+/// The connections that wait for their pod or container to be known.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub struct Unclassified {
     /// For their pod, by its gate.
     for_pod: HashMap<CgroupId, Vec<ParkedRecord>>,
     for_container: BTreeMap<Container, Question>,
@@ -46,22 +46,22 @@ struct Question {
     records: Vec<ParkedRecord>,
 }
 
-impl Waiting {
+impl Unclassified {
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.for_pod.values().map(Vec::len).sum::<usize>()
             + self.for_container.values().map(|question| question.records.len()).sum::<usize>()
     }
 
     /// Waits until the pod is known.
-    pub(super) fn for_pod(&mut self, record: ParkedRecord) {
+    pub fn for_pod(&mut self, record: ParkedRecord) {
         if self.has_room(record.header.gate) {
             self.for_pod.entry(record.header.gate).or_default().push(record);
         }
     }
 
     /// Waits until the container is told apart; says whether that is to be asked now.
-    pub(super) fn for_container(&mut self, now: MonoTime, record: ParkedRecord) -> bool {
+    pub fn for_container(&mut self, now: MonoTime, record: ParkedRecord) -> bool {
         let container = (record.header.gate, record.container);
         let has_room = self.has_room(container.0);
         let is_new = self.ask(now, container);
@@ -72,7 +72,7 @@ impl Waiting {
     }
 
     /// A container is to be told apart, whether a connection waits for that or not; says whether that is to be asked now.
-    pub(super) fn ask(&mut self, now: MonoTime, container: Container) -> bool {
+    pub fn ask(&mut self, now: MonoTime, container: Container) -> bool {
         let is_new = !self.for_container.contains_key(&container);
         if is_new {
             let question = Question { again: None, failures: 0, since: now, records: Vec::new() };
@@ -82,17 +82,17 @@ impl Waiting {
     }
 
     /// Those who waited for this pod.
-    pub(super) fn pod_is_known(&mut self, gate: CgroupId) -> Vec<ParkedRecord> {
+    pub fn pod_is_known(&mut self, gate: CgroupId) -> Vec<ParkedRecord> {
         self.for_pod.remove(&gate).unwrap_or_default()
     }
 
     /// Those who waited for this container, which is told apart, or gone.
-    pub(super) fn container_is_known(&mut self, container: Container) -> Vec<ParkedRecord> {
+    pub fn container_is_known(&mut self, container: Container) -> Vec<ParkedRecord> {
         self.for_container.remove(&container).map(|question| question.records).unwrap_or_default()
     }
 
     /// The container cannot be told apart yet; since when it has been asked for.
-    pub(super) fn not_yet(&mut self, now: MonoTime, container: Container) -> Option<MonoTime> {
+    pub fn not_yet(&mut self, now: MonoTime, container: Container) -> Option<MonoTime> {
         let question = self.for_container.get_mut(&container)?;
         question.again = Some(after(now, LOOK.delay(question.failures)));
         question.failures = question.failures.saturating_add(1);
@@ -100,7 +100,7 @@ impl Waiting {
     }
 
     /// The containers to be asked for again.
-    pub(super) fn due(&mut self, now: MonoTime) -> Vec<Container> {
+    pub fn due(&mut self, now: MonoTime) -> Vec<Container> {
         let due = |question: &&mut Question| question.again.is_some_and(|at| at <= now);
         let due =
             self.for_container.iter_mut().map(|(id, question)| (*id, question)).filter(|(_, question)| due(question));
@@ -111,13 +111,13 @@ impl Waiting {
         .collect()
     }
 
-    /// When [`Waiting::due`] has something next.
-    pub(super) fn next_due(&self) -> Option<MonoTime> {
+    /// When [`Unclassified::due`] has something next.
+    pub fn next_due(&self) -> Option<MonoTime> {
         self.for_container.values().filter_map(|question| question.again).min()
     }
 
     /// A connection waits no longer.
-    pub(super) fn ended(&mut self, gate: CgroupId, socket: SocketCookie) {
+    pub fn ended(&mut self, gate: CgroupId, socket: SocketCookie) {
         let stays = |record: &ParkedRecord| record.header.socket != socket;
         if let Some(records) = self.for_pod.get_mut(&gate) {
             records.retain(stays);
@@ -128,14 +128,14 @@ impl Waiting {
     }
 
     /// The pod is gone.
-    pub(super) fn gone(&mut self, gate: CgroupId) {
+    pub fn gone(&mut self, gate: CgroupId) {
         self.for_pod.remove(&gate);
         self.for_container.retain(|container, _| container.0 != gate);
     }
 
     /// Lets go of those that the kernel has let go of; answers the pods and how many of each it were that waited for their
     /// container.
-    pub(super) fn expire(&mut self, now: MonoTime, grace: Duration) -> BTreeMap<CgroupId, usize> {
+    pub fn expire(&mut self, now: MonoTime, grace: Duration) -> BTreeMap<CgroupId, usize> {
         // Not from its first drop: one that an earlier agent held is announced again, and is held for longer.
         let waits = |record: &ParkedRecord| now < after(record.header.at, grace);
         self.for_pod.retain(|_, records| {
@@ -158,7 +158,7 @@ impl Waiting {
     fn has_room(&mut self, gate: CgroupId) -> bool {
         let of_pod = self.for_pod.get(&gate).map_or(0, Vec::len)
             + self.of(gate).map(|(_, question)| question.records.len()).sum::<usize>();
-        of_pod < SHARE && self.len() < ROOM
+        of_pod < SHARE && self.count() < ROOM
     }
 
     fn of(&mut self, gate: CgroupId) -> impl Iterator<Item = (&Container, &mut Question)> {
@@ -167,5 +167,5 @@ impl Waiting {
 }
 
 #[cfg(test)]
-#[path = "waiting_tests.rs"]
+#[path = "containers_tests.rs"]
 mod tests;

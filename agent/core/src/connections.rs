@@ -1,4 +1,4 @@
-//! The parking lot: copies of held SYNs and datagrams.
+//! The connections that are held: copies of their SYNs, and of DNS queries.
 //!
 //! Knows nothing of when to replay, or of how. Bounded, and a gate has its share only: what finds no room is left to the
 //! kernel's own retry.
@@ -7,10 +7,8 @@ use std::collections::HashMap;
 
 use conngate_common::{
     id::{CgroupId, MonoTime, SocketCookie},
-    record::ParkedRecord,
+    record::{ParkedRecord, UDP},
 };
-
-use crate::kernel::records::is_datagram;
 
 /// Nanoseconds after which no resolver sends a query again (glibc: 5 s), and none waits for the answer of an old one.
 const RESOLVERS_PATIENCE: u64 = 6_000_000_000;
@@ -22,6 +20,7 @@ const SHARE: usize = 20_000;
 /// The most further datagrams of one socket; it sends again what is left out.
 const MORE: usize = 3;
 
+#[derive(Debug)]
 struct Parked {
     record: Box<ParkedRecord>,
     /// Further datagrams of the same socket: a resolver asks for IPv4 and IPv6 at once.
@@ -34,16 +33,17 @@ impl Parked {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Lot {
+/// Copies of held packets.
+#[derive(Debug, Default)]
+pub struct ParkedPackets {
     parked: HashMap<SocketCookie, Parked>,
     /// How many sockets of each gate.
     shares: HashMap<CgroupId, usize>,
 }
 
-impl Lot {
+impl ParkedPackets {
     /// Keeps the packet; says whether it is the first of its gate.
-    pub(super) fn park(&mut self, record: ParkedRecord) -> bool {
+    pub fn park(&mut self, record: ParkedRecord) -> bool {
         match self.parked.get_mut(&record.header.socket).filter(|_| is_datagram(&record)) {
             Some(parked) if parked.more.len() < MORE => parked.more.push(record),
             Some(_) => {}
@@ -59,34 +59,34 @@ impl Lot {
     }
 
     /// Whether no further socket of `gate` finds room: then the kernel's own retry remains.
-    pub(super) fn is_full(&self, gate: CgroupId) -> bool {
+    pub fn is_full(&self, gate: CgroupId) -> bool {
         self.parked.len() >= ROOM || self.shares.get(&gate).is_some_and(|share| *share >= SHARE)
     }
 
     /// Whether a packet of this socket is kept.
-    pub(super) fn holds(&self, socket: SocketCookie) -> bool {
+    pub fn holds(&self, socket: SocketCookie) -> bool {
         self.parked.contains_key(&socket)
     }
 
     /// What the kernel told of this socket, while its packet is kept.
-    pub(super) fn record(&self, socket: SocketCookie) -> Option<&ParkedRecord> {
+    pub fn record(&self, socket: SocketCookie) -> Option<&ParkedRecord> {
         self.parked.get(&socket).map(|parked| &*parked.record)
     }
 
     /// The packets of `sockets`.
-    pub(super) fn records(&self, sockets: &[SocketCookie]) -> Vec<ParkedRecord> {
+    pub fn records(&self, sockets: &[SocketCookie]) -> Vec<ParkedRecord> {
         sockets.iter().filter_map(|socket| self.parked.get(socket)).flat_map(Parked::records).copied().collect()
     }
 
     /// The sockets whose datagrams nobody waits for any longer at `now`, and whose gates they wait at.
-    pub(super) fn stale_datagrams(&self, now: MonoTime) -> Vec<(CgroupId, SocketCookie)> {
+    pub fn stale_datagrams(&self, now: MonoTime) -> Vec<(CgroupId, SocketCookie)> {
         let last = self.parked.values().filter_map(|parked| parked.records().last());
         let stale = last.filter(|record| is_datagram(record) && now.since(record.header.at) > RESOLVERS_PATIENCE);
         stale.map(|record| (record.header.gate, record.header.socket)).collect()
     }
 
     /// Lets go of a packet; answers its gate, where it was the last one kept there.
-    pub(super) fn unpark(&mut self, socket: SocketCookie) -> Option<CgroupId> {
+    pub fn unpark(&mut self, socket: SocketCookie) -> Option<CgroupId> {
         let gate = self.parked.remove(&socket)?.record.header.gate;
         let share = self.shares.get_mut(&gate)?;
         *share -= 1;
@@ -95,4 +95,10 @@ impl Lot {
             gate
         })
     }
+}
+
+/// Whether it is a datagram, not a SYN.
+#[must_use]
+pub const fn is_datagram(record: &ParkedRecord) -> bool {
+    record.header.protocol == UDP
 }

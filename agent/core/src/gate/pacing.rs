@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use conngate_common::id::{MonoTime, SocketCookie};
 
-use super::backoff::{REPLAY, after};
+use crate::backoff::{REPLAY, after};
 
 /// How many replayed SYNs may be unanswered at a time. A listener's accept queue holds `net.core.somaxconn` connections,
 /// 4096 by default and often less by listen()'s own backlog; a SYN that finds it full is dropped and waits for a timer.

@@ -11,7 +11,7 @@ use conngate_common::{
 
 use crate::{
     gate::{OnTimeout, Policy, Readiness},
-    ready::url::ReadyUrl,
+    url::ReadyUrl,
 };
 
 /// The kernel's own cap lies this much after the agent's longest hold, timeout or regate: a living agent acts first.

@@ -15,9 +15,9 @@ use proptest::prelude::*;
 
 use super::{
     Answer, Effect, Event, OnTimeout, Policy, Readiness, Summary, Table,
-    backoff::after,
     tests_reference::{History, Input, View},
 };
+use crate::backoff::after;
 
 const GATES: u64 = 3;
 const SOCKETS: u64 = 6;

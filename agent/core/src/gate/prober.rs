@@ -7,7 +7,7 @@
 
 use conngate_common::id::MonoTime;
 
-use super::backoff::{Backoff, PROBE, after};
+use crate::backoff::{Backoff, PROBE, after};
 
 /// The questions about one gate.
 #[derive(Debug)]

@@ -19,7 +19,6 @@
 //!   gate closed again; its gate retired, or was never known. A socket that parks again before has still one copy.
 //! - Memory grows with gates and waiting connections, not with events.
 
-pub(crate) mod backoff;
 mod effect;
 mod event;
 #[expect(clippy::module_inception, reason = "one gate, beside the table of all of them")]

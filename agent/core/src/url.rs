@@ -9,10 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use hyper::{
-    Uri,
-    http::uri::{PathAndQuery, Scheme},
-};
+use http::uri::{PathAndQuery, Scheme, Uri};
 
 /// A value that is not such a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
