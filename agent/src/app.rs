@@ -19,7 +19,7 @@ use std::{
 
 use conngate_common::{
     ABI_VERSION,
-    gate::{AgentEntry, CapturePorts, ContainerClass, ContainerEntry, GateState, MAX_SHARED_PARENTS},
+    gate::{AgentEntry, CapturePorts, ContainerClass, GateState, MAX_SHARED_PARENTS},
     id::{CgroupId, SocketCookie},
     reason::Reason,
     record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
@@ -210,17 +210,12 @@ impl App {
 
     /// Says what a container is.
     pub fn classify(&mut self, container: CgroupId, class: ContainerClass) {
-        let entry = ContainerEntry { class: class.code() };
-        if let Err(error) = self.loaded.maps.write_container(container, entry) {
-            tracing::error!(container = container.0, %class, error = error_chain(&error), "the container is not classified");
-        }
+        self.loaded.set_container(container, Some(class));
     }
 
     /// The cgroup of a container is gone.
     pub fn forget_container(&mut self, container: CgroupId) {
-        if let Err(error) = self.loaded.maps.remove_container(container) {
-            tracing::error!(container = container.0, error = error_chain(&error), "the container stays in the kernel");
-        }
+        self.loaded.set_container(container, None);
     }
 
     /// Hands on a connection of a workload and a container that are classified by now.
@@ -303,6 +298,7 @@ impl App {
                 biased;
                 _ = self.heartbeat.tick() => {
                     self.beat();
+                    self.loaded.write_again();
                     self.forget_stale_datagrams();
                 }
                 Some(asked) = self.answers.recv() => self.answered(asked),
@@ -430,9 +426,7 @@ impl App {
             self.notices.push_back(Notice::Changed(gate, state, reason));
         }
         enrolled.opened = (state == GateState::Open).then(|| enrolled.opened.unwrap_or_else(clock::now));
-        if let Err(error) = self.loaded.maps.write_gate(gate, entry) {
-            tracing::error!(gate = gate.0, %state, error = error_chain(&error), "the gate stays as it was");
-        }
+        self.loaded.set_gate(gate, Some(entry));
         if state == GateState::Holding {
             self.closed.insert(gate);
         } else {
@@ -446,9 +440,7 @@ impl App {
         self.enrolled.remove(gate);
         self.injector.forget(gate);
         self.loaded.release_datagrams(gate);
-        if let Err(error) = self.loaded.maps.remove_gate(gate) {
-            tracing::error!(gate = gate.0, error = error_chain(&error), "the gate stays in the kernel");
-        }
+        self.loaded.set_gate(gate, None);
         self.closed.remove(&gate);
         self.beat();
     }

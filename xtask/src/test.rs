@@ -45,7 +45,8 @@ enum Tier {
 }
 
 /// The packages of the host tier.
-const HOST: [&str; 6] = ["--package", "conngate", "--package", "conngate-common", "--package", "xtask"];
+const HOST: [&str; 8] =
+    ["--package", "conngate", "--package", "conngate-core", "--package", "conngate-common", "--package", "xtask"];
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
 pub(crate) const KERNEL: [Run; 2] = [

@@ -28,6 +28,7 @@ use super::{
     pins::{MAPS, Pins, PinsError},
     records::Ring,
     verifier,
+    writes::Unwritten,
 };
 
 /// How much the programs log: 0 off, 1 error … 5 trace (`aya_log::Level`). At 0 the verifier removes the code.
@@ -107,6 +108,7 @@ pub struct Loaded {
     pub(super) left_out: BTreeMap<Name, String>,
     /// The pods whose resolvers wait; without a link where it is pinned.
     pub(super) datagrams: HashMap<CgroupId, Option<Link>>,
+    pub(super) unwritten: Unwritten,
     /// What the kernel can do.
     pub features: Features,
     /// The maps that the agent writes.
@@ -163,6 +165,7 @@ pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), Lo
         refused,
         left_out: BTreeMap::new(),
         datagrams: HashMap::new(),
+        unwritten: Unwritten::default(),
         features,
         maps,
         counters,

@@ -27,3 +27,4 @@ pub mod sock_diag;
 pub mod syscall;
 pub mod v1;
 pub mod verifier;
+mod writes;

@@ -328,6 +328,7 @@ impl Agent {
         }
         self.expire();
         self.conditions.degraded_because(Part::Pins, self.app.loaded().pin());
+        self.conditions.degraded_because(Part::Maps, self.app.loaded().unwritten());
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {

@@ -64,6 +64,8 @@ pub enum Part {
     Kernel,
     /// What outlives the agent.
     Pins,
+    /// What the programs are told.
+    Maps,
     /// The watch on the pods' cgroups.
     Cgroups,
     /// The sources of pods.

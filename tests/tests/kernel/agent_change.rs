@@ -123,3 +123,27 @@ fn agent_pod_in_the_nodes_network_is_untouched() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn agent_gate_that_found_no_room_in_the_kernel_is_closed_once_there_is_some() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        let agent = Agent::start(world.node, &[])?;
+        let kernel = Kernel(world.node);
+        kernel.fill_gates(true)?;
+        world.pod.tell()?;
+        agent.wait_readyz("the gate is not written", |status, text| {
+            status == 200 && text.contains("not written, and tried again: 1 gates, 0 containers")
+        })?;
+        assert_eq!(kernel.gate(&world.pod)?, None);
+        kernel.fill_gates(false)?;
+        let holding = |(state, _): &(GateState, Reason)| *state == GateState::Holding;
+        wait_until(PATIENCE, "the gate closes", || kernel.gate(&world.pod).ok()?.filter(holding))?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        agent.wait_readyz("all is written", |_, text| !text.contains("not written"))?;
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
+        Ok(())
+    })
+}

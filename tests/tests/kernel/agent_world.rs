@@ -130,6 +130,18 @@ impl Kernel<'_> {
         Ok(counters.get(&slot, 0)?.iter().sum())
     }
 
+    /// Fills the map of gates with cgroups that there are not, until nothing more finds room, or removes them again.
+    pub(crate) fn fill_gates(&self, full: bool) -> Result<()> {
+        let mut gates: HashMap<_, u64, [u8; size_of::<GateEntry>()]> = HashMap::try_from(self.map("GATES")?)?;
+        for gate in (0..u64::from(u32::MAX)).map(|number| u64::MAX - number) {
+            let done = if full { gates.insert(gate, [0; size_of::<GateEntry>()], 0) } else { gates.remove(&gate) };
+            if done.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn map(&self, name: &str) -> Result<aya::maps::Map> {
         let path = self.0.bpffs().join(format!("conngate/v{ABI_VERSION}/maps/{name}"));
         let data = MapData::from_pin(&path).with_context(|| format!("no map is pinned at {}", path.display()))?;
