@@ -95,6 +95,8 @@ struct Pod {
     /// The group of a user's processes in a container, where no connect hook tells it.
     groups: HashMap<(CgroupId, u32), Option<u32>>,
     slow_until: Option<Instant>,
+    /// When it was last said in the log that something is not replayed.
+    warned: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -206,7 +208,13 @@ impl Work {
             let sent = match replayer.send(&packets, until) {
                 Ok(sent) => sent,
                 Err(error) => {
-                    tracing::warn!(error = error_chain(&error), "SYNs left to the kernel's own retry");
+                    if pod.may_warn() {
+                        tracing::warn!(
+                            gate = target.gate.0,
+                            error = error_chain(&error),
+                            "left to the kernel's own retry"
+                        );
+                    }
                     0
                 }
             };
@@ -255,6 +263,15 @@ impl Work {
 }
 
 impl Pod {
+    /// Whether the log may have a line of it: every ten seconds.
+    fn may_warn(&mut self) -> bool {
+        let may = self.warned.is_none_or(|warned| warned.elapsed() > SLOW);
+        if may {
+            self.warned = Some(Instant::now());
+        }
+        may
+    }
+
     /// What sends `record`'s packet as its owner, in its namespace.
     fn replayer(&mut self, worker: &NetnsWorker, target: &Target, record: &ParkedRecord) -> Option<Arc<Replayer>> {
         let owner = self.owner(target, record)?;

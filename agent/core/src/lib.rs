@@ -8,4 +8,5 @@ pub mod containers;
 pub mod gate;
 pub mod spec;
 pub mod uid;
+pub mod undecided;
 pub mod url;

@@ -21,6 +21,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::maps::{MapAccessError, take};
 
+/// Records that make one turn of the loop, between two looks at the heartbeat and at who else waits.
+const AT_ONCE: usize = 1024;
+
 /// One record.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a batch is read at once, and most of it is parked SYNs")]
@@ -106,7 +109,7 @@ impl AsFd for Ring {
 pub struct Records(AsyncFd<Ring>);
 
 impl Records {
-    /// Appends all records that are there to `batch`, waiting for the first.
+    /// Appends the records that are there to `batch`, at most [`AT_ONCE`], waiting for the first.
     ///
     /// # Errors
     /// When the event loop fails.
@@ -114,13 +117,18 @@ impl Records {
         while batch.is_empty() {
             let mut ready = self.0.readable_mut().await?;
             let ring = &mut ready.get_inner_mut().0;
-            while let Some(item) = ring.next() {
+            while batch.len() < AT_ONCE
+                && let Some(item) = ring.next()
+            {
                 match KernelRecord::parse(&item) {
                     Some(record) => batch.push(record),
                     None => tracing::warn!(bytes = item.len(), "record of an unknown kind"),
                 }
             }
-            ready.clear_ready();
+            // More may be there: what serves others comes first.
+            if batch.len() < AT_ONCE {
+                ready.clear_ready();
+            }
         }
         Ok(())
     }

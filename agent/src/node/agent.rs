@@ -13,7 +13,7 @@ use conngate_common::{
     id::CgroupId,
     reason::Reason,
 };
-use conngate_core::containers::Unclassified;
+use conngate_core::{containers::Unclassified, undecided::Undecided};
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
@@ -77,6 +77,7 @@ pub(super) struct Agent {
     /// How the sources are: why they are down, if they are.
     pub(super) sources_say: BTreeMap<SourceName, Option<String>>,
     pub(super) waiting: Unclassified,
+    undecided: Undecided,
     pub(super) looks: Looks,
     looked: mpsc::UnboundedReceiver<Looked>,
     /// Closed gates with connections that were held.
@@ -121,6 +122,7 @@ impl Agent {
             conditions,
             sources_say: BTreeMap::new(),
             waiting: Unclassified::default(),
+            undecided: Undecided::default(),
             looks,
             looked,
             holding: HashSet::new(),
@@ -159,7 +161,7 @@ impl Agent {
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.look_again(),
                 _ = self.sweep.tick() => self.sweep(&kubepods),
             }
-            self.app.set_undecided(self.roster.undecided() != 0);
+            self.app.set_undecided(self.roster.undecided().next().is_some());
             self.conditions.turn(clock::now());
         }
     }
@@ -328,6 +330,10 @@ impl Agent {
         }
         self.expire();
         self.conditions.degraded_because(Part::Pins, self.app.loaded().pin());
+        let overdue = self.undecided.at(clock::now(), self.roster.undecided());
+        let untold = (overdue != 0)
+            .then(|| format!("no source has told of {overdue} pods for a minute: is --node-name this node's?"));
+        self.conditions.degraded_because(Part::Pods, untold);
         self.conditions.degraded_because(Part::Maps, self.app.loaded().unwritten());
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();

@@ -233,7 +233,7 @@ impl Agent {
         for (_, gate) in self.app.table().gates() {
             *states.entry(gate.state()).or_default() += 1;
         }
-        states.insert(GateState::Unknown, count(self.roster.undecided()));
+        states.insert(GateState::Unknown, count(self.roster.undecided().count()));
         states.into_iter().collect()
     }
 

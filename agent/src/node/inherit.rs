@@ -24,7 +24,7 @@ impl Agent {
         let mut there = Vec::new();
         for pod in &pods {
             for container in pod.containers().unwrap_or_default() {
-                if known.contains(&container.id) {
+                if known.contains(&container.id) && self.roster.is_gated(pod.id) != Some(false) {
                     there.push(container.id);
                     if self.roster.is_gated(pod.id) == Some(true) {
                         self.tell_apart(pod, container.id);

@@ -190,10 +190,9 @@ impl Roster {
         Some(matches!(told, Told::Gated(_)))
     }
 
-    /// How many pods nobody has told of yet, so that nobody can say whether their connections are held.
-    #[must_use]
-    pub fn undecided(&self) -> usize {
-        self.members.values().filter(|member| member.cgroup.is_some() && member.told.is_none()).count()
+    /// The pods of which nobody has told yet, so that nobody can say whether their connections are held.
+    pub fn undecided(&self) -> impl Iterator<Item = CgroupId> {
+        self.members.values().filter(|member| member.told.is_none()).filter_map(Member::id)
     }
 
     /// The pods that are meant by a name, by a namespace and a name, or by a UID: each as people call it, and its gate's

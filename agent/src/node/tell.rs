@@ -28,8 +28,9 @@ impl Agent {
 
     /// The gate does something else now.
     pub(super) fn changed(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
-        let spec = self.app.enrolled(gate).and_then(|enrolled| enrolled.spec.as_ref());
-        let mode = spec.map(|spec| spec.policy.mode.word().to_owned());
+        // It may be gone by now.
+        let Some(enrolled) = self.app.enrolled(gate) else { return };
+        let mode = enrolled.spec.as_ref().map(|spec| spec.policy.mode.word().to_owned());
         tracing::debug!(pod = self.name(gate), %state, %reason, mode, "gate changed");
         let (state, reason) = (state.word().to_owned(), reason.word().to_owned());
         self.happened(gate, clock::now(), What::Changed { state, reason, mode });
@@ -50,7 +51,8 @@ impl Agent {
         tracing::debug!(pod = self.name(gate), %reason, socket = record.header.socket.0, held_us, "connection held");
         let connection = self.connection(record);
         self.happened(gate, record.header.at, What::Held(connection));
-        if self.holding.insert(gate)
+        if self.app.enrolled(gate).is_some()
+            && self.holding.insert(gate)
             && let Some(pod) = self.roster.pod(gate)
         {
             let note = "Connections that the mesh captures are held until its proxy is ready";

@@ -70,6 +70,8 @@ pub enum Part {
     Cgroups,
     /// The sources of pods.
     Sources,
+    /// Pods that no source tells of.
+    Pods,
 }
 
 /// The state of all conditions, shared between the agent's loop and whoever asks.
