@@ -117,6 +117,19 @@ fn agent_killed_and_absent_the_kernels_own_retry_completes_the_connection() -> R
 }
 
 #[test]
+fn agent_gone_resets_nothing_what_asks_for_a_reset_is_released_at_the_cap() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.pod.annotate("timeout", Some("2s"));
+        world.pod.annotate("on-timeout", Some("reset"));
+        let (agent, _app, mut client) = holding(world)?;
+        agent.kill()?;
+        assert_eq!(client.report::<Connection>()?.outcome, REFUSED, "it meets what is there: nobody");
+        assert_eq!(Kernel(world.node).judged(Verdict::Pass(Reason::Timeout))?, 1);
+        Ok(())
+    })
+}
+
+#[test]
 fn agent_gone_for_good_new_connections_are_refused_at_once_and_what_is_held_stays_so_until_its_cap() -> Result<()> {
     const CAP: u64 = 11_000_000_000;
     initializing(Qos::Burstable, |world| {
