@@ -8,11 +8,12 @@
 //! - [`App::next`] may be dropped at any await and called again: nothing is held in its frame.
 
 mod asking;
+mod effects;
 mod enrolled;
 mod notice;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     time::Duration,
 };
@@ -20,25 +21,25 @@ use std::{
 use conngate_common::{
     ABI_VERSION,
     gate::{AgentEntry, CapturePorts, ContainerClass, GateState, MAX_SHARED_PARENTS},
-    id::{CgroupId, SocketCookie},
+    id::CgroupId,
     reason::Reason,
-    record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
+    record::{EndedRecord, Outcome, ParkedRecord},
 };
-use conngate_core::connections::{ParkedPackets, is_datagram};
+use conngate_core::connections::ParkedPackets;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::{asking::Asked, enrolled::Enrolments};
+use self::{asking::Asked, effects::Resetting, enrolled::Enrolments};
 pub use self::{
     enrolled::{Enrolled, Home},
     notice::{Node, Notice},
 };
 use crate::{
-    gate::{Effect, Event, Gate, Table},
-    inject::{Injector, Looked},
+    gate::{Event, Gate, Table},
+    inject::{Done, Injector},
     kernel::{
         clock,
         load::Loaded,
@@ -75,7 +76,9 @@ pub struct App {
     undecided: bool,
     parked: ParkedPackets,
     injector: Injector,
-    looked: mpsc::UnboundedReceiver<Looked>,
+    done: mpsc::UnboundedReceiver<Done>,
+    /// Gates whose connections are being reset.
+    resetting: HashMap<CgroupId, Resetting>,
     worker: NetnsWorker,
     budget: Budget,
     /// Where proxies are asked: what a pod's rules cost, its own probes pay.
@@ -122,7 +125,7 @@ impl App {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (ask, answers) = mpsc::unbounded_channel();
-        let (injector, looked) = Injector::start(worker.clone(), recorded.clone())?;
+        let (injector, done) = Injector::start(worker.clone(), recorded.clone())?;
         Ok(Self {
             loaded,
             agent,
@@ -134,7 +137,8 @@ impl App {
             undecided: false,
             parked: ParkedPackets::default(),
             injector,
-            looked,
+            done,
+            resetting: HashMap::new(),
             worker,
             budget: Budget::new(node.probe_budget),
             probes,
@@ -298,11 +302,15 @@ impl App {
                 biased;
                 _ = self.heartbeat.tick() => {
                     self.beat();
+                    self.forget_late_resets();
                     self.loaded.write_again();
                     self.forget_stale_datagrams();
                 }
                 Some(asked) = self.answers.recv() => self.answered(asked),
-                Some(looked) = self.looked.recv() => self.looked(looked),
+                Some(done) = self.done.recv() => match done {
+                    Done::Looked(looked) => self.looked(looked),
+                    Done::Reset(gate) => self.was_reset(gate),
+                },
                 received = self.records.next(&mut self.batch) => received?,
                 () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
             }
@@ -359,58 +367,6 @@ impl App {
     fn tell(&mut self, event: Event) {
         self.table.handle(clock::now(), event);
         self.carry_out();
-    }
-
-    fn carry_out(&mut self) {
-        while let Some(effect) = self.table.poll_effect() {
-            tracing::trace!(?effect);
-            match effect {
-                Effect::Write { gate, state, reason } => self.write(gate, state, reason),
-                Effect::Forget { gate } => self.forget(gate),
-                Effect::Probe { gate, want } => self.probe(gate, want),
-                Effect::Replay { gate, sockets } => {
-                    let records = self.parked.records(&sockets);
-                    if let Some(enrolled) = self.enrolled.by_gate(gate) {
-                        self.injector.replay(enrolled.target(gate), records);
-                    }
-                    self.untold_ended(gate, &sockets, Outcome::Established);
-                }
-                Effect::Reset { gate, sockets } => {
-                    let records = self.parked.records(&sockets);
-                    if let Some(enrolled) = self.enrolled.by_gate(gate) {
-                        self.injector.reset(enrolled.target(gate), records);
-                    }
-                    self.untold_ended(gate, &sockets, Outcome::Abandoned);
-                }
-                Effect::Unpark { socket, .. } => {
-                    if let Some(gate) = self.parked.unpark(socket) {
-                        self.injector.forget(gate);
-                    }
-                }
-                Effect::Opened { gate, summary } => {
-                    self.recorded.opened(summary.reason);
-                    self.notices.push_back(Notice::Opened(gate, summary));
-                }
-            }
-        }
-    }
-
-    /// Datagrams have no end that the kernel tells of, and where sock_ops is left out nothing has: with their replay, or their
-    /// resolver's patience, they wait no longer.
-    fn untold_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
-        let sees_ends = self.loaded.sees_ends();
-        for &socket in sockets {
-            let record = self.parked.record(socket);
-            let Some(record) = record.filter(|record| is_datagram(record) || !sees_ends) else { continue };
-            let ended = EndedRecord {
-                header: RecordHeader { at: clock::now(), ..record.header },
-                first_drop: record.first_drop,
-                attempts: 1,
-                outcome: outcome.code(),
-            };
-            self.table.handle(ended.header.at, Event::Ended { gate, socket, outcome });
-            self.notices.push_back(Notice::Ended(ended, outcome));
-        }
     }
 
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {

@@ -49,6 +49,9 @@ const OWNERS: usize = 8;
 const DEADLINE: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_secs(10);
 
+/// How long the resets of one gate may take: a gate waits for them.
+const RESET_DEADLINE: Duration = Duration::from_millis(900);
+
 /// Whose namespace, and where it is.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -65,7 +68,16 @@ enum Job {
     Prepare(Box<ParkedRecord>),
     Replay(Vec<ParkedRecord>),
     Reset(Vec<ParkedRecord>),
-    Look { waited_for: BTreeSet<SocketAddr>, port: u16, is_silent: bool },
+    Look { waited_for: BTreeSet<SocketAddr>, port: u16, why: Why },
+}
+
+/// What was done, where somebody waits for that.
+#[derive(Debug)]
+pub enum Done {
+    /// A look was taken.
+    Looked(Looked),
+    /// This gate's connections were reset, as far as they could be.
+    Reset(CgroupId),
 }
 
 /// What a look for listeners found.
@@ -75,8 +87,19 @@ pub struct Looked {
     pub gate: CgroupId,
     /// [`Answer::Listening`], [`Answer::NotReady`] or, where nobody could look, [`Answer::Unanswered`].
     pub answer: Answer,
-    /// Asked because somebody listens no longer.
-    pub is_silent: bool,
+    /// Why it was taken.
+    pub why: Why,
+}
+
+/// Why a look for listeners is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The gate opens for a listener.
+    Probe,
+    /// Somebody listens no longer.
+    Silence,
+    /// Of those who listened before the pod was known the kernel does not tell.
+    First,
 }
 
 /// Takes jobs.
@@ -107,15 +130,15 @@ struct Namespace {
 }
 
 impl Injector {
-    /// Starts the threads. What looks found arrives at the receiver.
+    /// Starts the threads. What was done arrives at the receiver.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(worker: NetnsWorker, recorded: Recorded) -> io::Result<(Self, mpsc::UnboundedReceiver<Looked>)> {
+    pub fn start(worker: NetnsWorker, recorded: Recorded) -> io::Result<(Self, mpsc::UnboundedReceiver<Done>)> {
         let pods = Pods::default();
         let work = Work { worker, recorded, pods: pods.clone() };
-        let (hand, looked) = Hand::start("inject", THREADS, ROOM, move |(target, job)| work.does(&target, job))?;
-        Ok((Self { hand, pods }, looked))
+        let (hand, done) = Hand::start("inject", THREADS, ROOM, move |(target, job)| work.does(&target, job))?;
+        Ok((Self { hand, pods }, done))
     }
 
     /// A SYN is held: what sends it again is made ready.
@@ -132,18 +155,21 @@ impl Injector {
         }
     }
 
-    /// Ends these connections with an error.
-    pub fn reset(&self, target: Target, records: Vec<ParkedRecord>) {
+    /// Ends these connections with an error. False: nobody will.
+    #[must_use]
+    pub fn reset(&self, target: Target, records: Vec<ParkedRecord>) -> bool {
         let (gate, connections) = (target.gate, records.len());
-        if !self.hand.ask(gate, (target, Job::Reset(records))) {
+        let asked = self.hand.ask(gate, (target, Job::Reset(records)));
+        if !asked {
             tracing::warn!(gate = gate.0, connections, "too much waits: released, not reset");
         }
+        asked
     }
 
     /// Looks whether somebody listens everywhere where connections wait, or where none does on `port`. False: nobody will.
     #[must_use]
-    pub fn look(&self, target: Target, waited_for: BTreeSet<SocketAddr>, port: u16, is_silent: bool) -> bool {
-        self.hand.ask(target.gate, (target, Job::Look { waited_for, port, is_silent }))
+    pub fn look(&self, target: Target, waited_for: BTreeSet<SocketAddr>, port: u16, why: Why) -> bool {
+        self.hand.ask(target.gate, (target, Job::Look { waited_for, port, why }))
     }
 
     /// Closes what is kept open of a pod.
@@ -159,14 +185,17 @@ struct Work {
 }
 
 impl Work {
-    fn does(&self, target: &Target, job: Job) -> Option<Looked> {
+    fn does(&self, target: &Target, job: Job) -> Option<Done> {
         match job {
             Job::Prepare(record) => drop(lock(&self.pod(target)).replayer(&self.worker, target, &record)),
             Job::Replay(records) => self.replay(target, &records),
-            Job::Reset(records) => self.reset(target, &records),
-            Job::Look { waited_for, port, is_silent } => {
+            Job::Reset(records) => {
+                self.reset(target, &records);
+                return Some(Done::Reset(target.gate));
+            }
+            Job::Look { waited_for, port, why } => {
                 let answer = self.look(target, &waited_for, port);
-                return Some(Looked { gate: target.gate, answer, is_silent });
+                return Some(Done::Looked(Looked { gate: target.gate, answer, why }));
             }
         }
         None
@@ -232,7 +261,8 @@ impl Work {
         let pod = self.pod(target);
         let mut pod = lock(&pod);
         let mut diags: HashMap<NetnsCookie, Result<SockDiag, String>> = HashMap::new();
-        for record in records.iter().filter(|record| !is_datagram(record)) {
+        let until = Instant::now() + RESET_DEADLINE;
+        for record in records.iter().filter(|record| !is_datagram(record)).take_while(|_| Instant::now() < until) {
             let Some(namespace) = pod.namespace(&self.worker, target, record) else { continue };
             let open = || SockDiag::open(&self.worker, &namespace.netns).map_err(|error| error_chain(&error));
             let diag = diags.entry(namespace.netns.cookie()).or_insert_with(open);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     gate::{Answer, Event, Want},
-    inject::Looked,
+    inject::{Looked, Why},
     kernel::{clock, replay::syn},
     looks::Sandbox,
     netns::Netns,
@@ -50,7 +50,7 @@ impl App {
                     Asked { gate, answer: Answer::Unanswered, found: Some("no process yet".to_owned()), is_late: false }
                 }
             },
-            (Want::Ready | Want::Listener, _) if self.look(gate, false) => return,
+            (Want::Ready | Want::Listener, _) if self.look(gate, Why::Probe) => return,
             (Want::Ready | Want::Listener, _) => {
                 Asked { gate, answer: Answer::Unanswered, found: None, is_late: false }
             }
@@ -63,8 +63,10 @@ impl App {
     fn ask_later(&mut self, gate: CgroupId, netns: Netns, url: ReadyUrl) {
         let (worker, answers, recorded) = (self.worker.clone(), self.ask.clone(), self.recorded.clone());
         let turn = self.budget.take(Instant::now());
-        let deadline = self.enrolled.by_gate(gate).map_or(probe::DEADLINE, |enrolled| enrolled.patience);
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        let (deadline, wakes) = (enrolled.patience, enrolled.wakes.clone());
         self.probes.spawn(async move {
+            wakes.wait().await;
             tokio::time::sleep(turn).await;
             let asked = Instant::now();
             let (found, busy) = metered(probe::probe(&worker, &netns, &url, deadline)).await;
@@ -78,23 +80,29 @@ impl App {
     }
 
     /// Looks for listeners where connections wait; where none does, on the proxy's first port. False: nobody will.
-    fn look(&mut self, gate: CgroupId, is_silent: bool) -> bool {
+    fn look(&mut self, gate: CgroupId, why: Why) -> bool {
         let waited_for = self.waiting(gate).into_iter().filter_map(|record| syn::captured_at(record).ok()).collect();
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return false };
         let Some([port, ..]) = enrolled.spec.as_ref().map(|spec| spec.capture_ports.0) else { return false };
         let target = enrolled.target(gate);
-        self.injector.look(target, waited_for, port, is_silent)
+        self.injector.look(target, waited_for, port, why)
     }
 
     pub(super) fn looked(&mut self, looked: Looked) {
-        let Looked { gate, answer, is_silent } = looked;
-        if !is_silent {
-            return self.tell(Event::Probed { gate, answer });
+        let Looked { gate, answer, why } = looked;
+        match (why, self.enrolled.by_gate(gate)) {
+            (Why::Silence, _) => {}
+            (Why::Probe, _) => return self.tell(Event::Probed { gate, answer }),
+            (Why::First, Some(enrolled)) if answer == Answer::NotReady => return enrolled.wakes.quiet(),
+            (Why::First, _) => return,
         }
         let again = self.enrolled.by_gate(gate).is_some_and(|enrolled| enrolled.silence.answered());
         if again {
             self.ask_for_silence(gate);
         } else if answer == Answer::NotReady {
+            if let Some(enrolled) = self.enrolled.by_gate(gate).filter(|_| self.loaded.hears()) {
+                enrolled.wakes.quiet();
+            }
             self.tell(Event::Silent { gate });
         }
     }
@@ -112,7 +120,12 @@ impl App {
         match enrolled.found_netns(netns) {
             Life::Same => {}
             // Whoever asked before had nobody to ask.
-            Life::First => self.tell(Event::Listening { gate }),
+            Life::First => {
+                if self.loaded.hears() {
+                    self.look(gate, Why::First);
+                }
+                self.tell(Event::Listening { gate });
+            }
             Life::Another => {
                 tracing::info!(gate = gate.0, "the pod begins anew, in another network namespace");
                 self.injector.forget(gate);
@@ -152,6 +165,9 @@ impl App {
         let Ok(port) = u16::try_from(record.port) else { return };
         for gate in self.enrolled.captured(record.netns, port) {
             if record.listens != 0 {
+                if let Some(enrolled) = self.enrolled.by_gate(gate) {
+                    enrolled.heard(port);
+                }
                 self.table.handle(clock::now(), Event::Listening { gate });
                 if self.closed.contains(&gate) {
                     self.notices.push_back(Notice::Listening(gate));
@@ -169,7 +185,7 @@ impl App {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         if regates(enrolled)
             && enrolled.silence.ask()
-            && !self.look(gate, true)
+            && !self.look(gate, Why::Silence)
             && let Some(enrolled) = self.enrolled.by_gate(gate)
         {
             enrolled.silence.answered();

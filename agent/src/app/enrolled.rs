@@ -2,13 +2,24 @@
 //!
 //! Knows nothing of when a gate opens.
 
-use std::{collections::HashMap, mem, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    mem,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
     id::{CgroupId, MonoTime, NetnsCookie},
     reason::Reason,
 };
+
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     cgroup::pods::PodCgroup,
@@ -39,6 +50,8 @@ pub struct Enrolled {
     looking: bool,
     /// Whether somebody looks for the proxy's end.
     pub(super) silence: Silence,
+    /// Whether there is anybody to ask.
+    pub(super) wakes: Wakes,
     /// How long one probe may take: more for a proxy that was late.
     pub(super) patience: Duration,
     /// What the proxy was found to be, in words, and when.
@@ -47,6 +60,36 @@ pub struct Enrolled {
     pub(super) state: Option<(GateState, Reason)>,
     /// When it was opened, while it is open.
     pub(super) opened: Option<MonoTime>,
+}
+
+/// Whether the proxy listens at all, as far as the kernel tells: as long as it does not, it is asked but once a second. Shared with
+/// a probe that waits for its turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wakes(Arc<(AtomicBool, Notify)>);
+
+impl Wakes {
+    /// How much later a proxy is asked that does not listen.
+    const QUIET: Duration = Duration::from_millis(750);
+
+    /// Nobody listens.
+    pub(super) fn quiet(&self) {
+        self.0.0.store(true, Relaxed);
+    }
+
+    /// Somebody does.
+    fn wake(&self) {
+        self.0.0.store(false, Relaxed);
+        self.0.1.notify_waiters();
+    }
+
+    /// Waits for somebody to ask, or a while.
+    pub(super) async fn wait(&self) {
+        let woken = self.0.1.notified();
+        if self.0.0.load(Relaxed) {
+            // Either is as good.
+            let _ = timeout(Self::QUIET, woken).await;
+        }
+    }
 }
 
 /// What a look for the workload's namespace says of its life.
@@ -125,6 +168,13 @@ impl Enrolled {
         self.netns.is_some()
     }
 
+    /// Somebody listens at `port`: if it is the proxy's own, there is somebody to ask.
+    pub(super) fn heard(&self, port: u16) {
+        if self.spec.as_ref().is_some_and(|spec| spec.capture_ports.0[0] == port) {
+            self.wakes.wake();
+        }
+    }
+
     /// Looks for the workload's namespace, which may be another one now.
     pub(super) fn look_for_netns(&mut self) {
         if let Home::Pod(pod, looks) = &self.home {
@@ -143,7 +193,10 @@ impl Enrolled {
         };
         let life = match (&self.netns, &found) {
             (Some(known), Some(found)) if known.is(found) => Life::Same,
-            (Some(_), _) => Life::Another,
+            (Some(_), _) => {
+                self.wakes.wake();
+                Life::Another
+            }
             (None, Some(_)) => Life::First,
             (None, None) => Life::Same,
         };
@@ -174,6 +227,7 @@ impl Enrolments {
             netns: None,
             looking: false,
             silence: Silence::default(),
+            wakes: Wakes::default(),
             patience: probe::DEADLINE,
             found: None,
             state: None,

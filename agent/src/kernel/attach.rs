@@ -144,6 +144,12 @@ impl Loaded {
         self.attached.contains_key(&Name::SockOps)
     }
 
+    /// Whether the kernel tells who begins to listen.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        self.attached.contains_key(&Name::Listen)
+    }
+
     /// Every program and where it is.
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramState> {

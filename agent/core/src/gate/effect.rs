@@ -64,6 +64,22 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whose it is.
+    #[must_use]
+    pub const fn gate(&self) -> CgroupId {
+        match self {
+            Self::Write { gate, .. }
+            | Self::Forget { gate }
+            | Self::Probe { gate, .. }
+            | Self::Replay { gate, .. }
+            | Self::Reset { gate, .. }
+            | Self::Unpark { gate, .. }
+            | Self::Opened { gate, .. } => *gate,
+        }
+    }
+}
+
 /// What a probe looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
