@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use super::maps::{MapAccessError, take};
 
 /// Records that make one turn of the loop, between two looks at the heartbeat and at who else waits.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 256;
 
 /// One record.
 #[derive(Clone, Copy, Debug)]

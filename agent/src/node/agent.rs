@@ -184,7 +184,10 @@ impl Agent {
             }
             self.app.restarted(pod.id);
         }
-        self.app.look_for_netns(pod.id);
+        // A sandbox that is made anew takes the place of one that went.
+        if !before.is_subset(&there) {
+            self.app.look_for_netns(pod.id);
+        }
     }
 
     /// A pod's cgroup is there, and so is that of its QoS class.

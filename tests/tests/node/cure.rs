@@ -92,7 +92,8 @@ fn start(cluster: &Cluster, namespace: &Namespace<'_>, batch: &str, size: usize)
     let pods = namespace.json(&["get", "pods", &selector])?;
     let pods = pods["items"].as_array().context("a list has items")?;
     ensure!(pods.len() == size);
-    let held = pods.iter().map(|pod| held(namespace, pod)).collect::<Result<_>>()?;
+    let held = pods.iter().map(|pod| held(namespace, pod)).collect::<Result<_>>();
+    let held = held.with_context(|| format!("kubectl wait: {waited:?}"))?;
     waited?;
     namespace.kubectl(&["delete", "pods", &selector, "--wait=false"])?;
     Ok(held)
