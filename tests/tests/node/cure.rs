@@ -11,6 +11,7 @@ use conngate_tests::{
         Cluster,
         pod::{Container, Pod},
     },
+    lab::wait_until,
     report::{CONNECTED, Connection},
 };
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     application::{MODE, WEB, connects},
     install::{install, installed},
-    pods::{NATIVE_SIDECAR, Namespace, container},
+    pods::{NATIVE_SIDECAR, Namespace, PATIENCE, container},
     shared::cluster,
 };
 
@@ -117,7 +118,10 @@ fn held(namespace: &Namespace<'_>, pod: &Value) -> Result<f64> {
     let name = pod["metadata"]["name"].as_str().context("a pod has a name")?;
     let (app, proxy) = (container(pod, "app"), container(pod, "istio-proxy"));
     ensure!(app["restartCount"] == 0, "{name} was restarted: {}", namespace.log(name, "app", true)?);
-    let said = namespace.log(name, "app", false)?;
+    // The kubelet may call the proxy ready before a starved agent has heard of it.
+    let said = wait_until(PATIENCE, &format!("{name} says how its connection went"), || {
+        namespace.log(name, "app", false).ok().filter(|said| said.trim_end().lines().count() > 1)
+    })?;
     let (alone, connection) = said.split_once('\n').context("the application says two things")?;
     ensure!(alone == ALONE, "{name}: Envoy came first: {said}");
     let connection: Connection = serde_json::from_str(connection).with_context(|| said.clone())?;
