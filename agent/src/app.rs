@@ -91,7 +91,8 @@ pub struct App {
 }
 
 impl App {
-    /// Takes over what was loaded; `ring` is its ring buffer, `probes` the event loop on which proxies are asked. Must be called inside of a tokio runtime.
+    /// Takes over what was loaded; `ring` is its ring buffer, `probes` the event loop on which proxies are asked. Must be
+    /// called inside of a tokio runtime.
     ///
     /// # Errors
     /// When the event loop or the kernel refuses.
@@ -374,7 +375,7 @@ impl App {
         let mut entry = enrolled.entry(state, reason);
         if entry.datagram_ports != CapturePorts::default() {
             let pod = enrolled.home.pod().filter(|_| state == GateState::Holding);
-            if pod.is_none_or(|pod| !self.loaded.hold_datagrams(gate, pod)) {
+            if pod.is_none_or(|pod| !self.loaded.hold_datagrams(gate, &pod.path)) {
                 entry.datagram_ports = CapturePorts::default();
             }
         }

@@ -328,8 +328,8 @@ impl Pod {
         }
         let (container, uid) = (record.container, record.uid);
         let ask = || {
-            let there = target.pod.as_ref()?.containers().ok()?;
-            processes::group(&there.into_iter().find(|there| there.id == container)?.path, uid)
+            let there = target.pod.as_ref()?.container(container).ok()??;
+            processes::group(&there.path, uid)
         };
         let group = *self.groups.entry((container, uid)).or_insert_with(ask);
         group.map(|gid| Owner { uid, gid })

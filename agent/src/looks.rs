@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what follows from an answer.
 
-use std::io;
+use std::{fs::File, io};
 
 use conngate_common::id::CgroupId;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::{
         processes::View,
     },
     hand::Hand,
-    netns::{Netns, NetnsWorker},
+    netns::{Netns, NetnsWorker, same},
 };
 
 /// Slow looks that are made at once, of as many pods.
@@ -108,8 +108,7 @@ fn look(worker: &NetnsWorker, question: &Question) -> Looked {
         }
     };
     // A pod that cannot be listed is gone, and its containers with it.
-    let there = pod.containers().unwrap_or_default().into_iter().find(|there| there.id == container);
-    let (found, netns) = match there {
+    let (found, netns) = match pod.container(container).unwrap_or_default() {
         None => (Container::Gone, Sandbox::Unknown),
         Some(there) => {
             let (name, netns) = identity::look(&there.path, pod.uid);
@@ -127,18 +126,16 @@ fn look(worker: &NetnsWorker, question: &Question) -> Looked {
 /// The namespace of the pod's processes: the one that is `known`, if one of them is in it; else that of the first that has left
 /// the node's own, as a container's first process does before it joins its pod. `None`: something could not be read.
 fn sandbox(worker: &NetnsWorker, pod: &PodCgroup, known: Option<&Netns>) -> Option<Sandbox> {
-    let mut others = Vec::new();
-    for process in pod.first_processes().ok()? {
-        // It may have ended.
-        let Ok(file) = View::of(&process).netns() else { continue };
-        let netns = Netns::of_file(worker, file).ok()?;
-        if known.is_some_and(|known| known.is(&netns)) {
-            return Some(Sandbox::Netns(netns));
-        }
-        others.push(netns);
+    // One that cannot be opened is of a process that may have ended.
+    let files =
+        pod.first_processes().ok()?.iter().filter_map(|process| View::of(process).netns().ok()).collect::<Vec<_>>();
+    if let Some(known) = known.filter(|known| files.iter().any(|file| same(known, file))) {
+        return Some(Sandbox::Netns(known.clone()));
     }
     // A pod's process is in neither the node's namespace nor the agent's.
-    let foreign: Vec<_> = [Netns::of_process(worker, 1), Netns::current(worker)].into_iter().flatten().collect();
-    let own = others.into_iter().find(|netns| !foreign.iter().any(|foreign| foreign.is(netns)));
-    Some(own.map_or(Sandbox::Nobody, Sandbox::Netns))
+    let foreign: Vec<_> = ["/proc/1/ns/net", "/proc/thread-self/ns/net"].into_iter().flat_map(File::open).collect();
+    match files.into_iter().find(|file| !foreign.iter().any(|foreign| same(foreign, file))) {
+        Some(file) => Some(Sandbox::Netns(Netns::of_file(worker, file).ok()?)),
+        None => Some(Sandbox::Nobody),
+    }
 }

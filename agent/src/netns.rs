@@ -12,7 +12,7 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -84,13 +84,6 @@ impl Netns {
         Self::open(worker, format!("/proc/{pid}/ns/net").as_ref())
     }
 
-    /// Whether it is the same one as `other`; while both are open neither's inode becomes another's.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        let inode = |netns: &Self| fstat(&netns.fd).map(|stat| (stat.st_dev, stat.st_ino));
-        inode(self).is_ok_and(|own| inode(other) == Ok(own))
-    }
-
     /// The kernel's name for it; 0 where the kernel has none (before 5.14).
     #[must_use]
     pub fn cookie(&self) -> NetnsCookie {
@@ -137,6 +130,19 @@ impl Owner {
         setfsuid(Uid::effective());
         setfsgid(Gid::effective());
     }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether two descriptors are of one namespace; while both are open neither's inode becomes another's.
+#[must_use]
+pub fn same(one: impl AsFd, other: impl AsFd) -> bool {
+    let [one, other] = [fstat(one), fstat(other)].map(|stat| stat.map(|stat| (stat.st_dev, stat.st_ino)));
+    one.is_ok() && one == other
 }
 
 /// The handle of the one thread that enters namespaces; the thread ends with the last clone.

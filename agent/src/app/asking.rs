@@ -90,20 +90,18 @@ impl App {
 
     pub(super) fn looked(&mut self, looked: Looked) {
         let Looked { gate, answer, why } = looked;
-        match (why, self.enrolled.by_gate(gate)) {
-            (Why::Silence, _) => {}
-            (Why::Probe, _) => return self.tell(Event::Probed { gate, answer }),
-            (Why::First, Some(enrolled)) if answer == Answer::NotReady => return enrolled.wakes.quiet(),
-            (Why::First, _) => return,
-        }
-        let again = self.enrolled.by_gate(gate).is_some_and(|enrolled| enrolled.silence.answered());
-        if again {
-            self.ask_for_silence(gate);
-        } else if answer == Answer::NotReady {
-            if let Some(enrolled) = self.enrolled.by_gate(gate).filter(|_| self.loaded.hears()) {
-                enrolled.wakes.quiet();
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        match why {
+            Why::Probe => self.tell(Event::Probed { gate, answer }),
+            Why::Silence if enrolled.silence.answered() => self.ask_for_silence(gate),
+            Why::First | Why::Silence if answer != Answer::NotReady => {}
+            Why::First => enrolled.wakes.quiet(),
+            Why::Silence => {
+                if self.loaded.hears() {
+                    enrolled.wakes.quiet();
+                }
+                self.tell(Event::Silent { gate });
             }
-            self.tell(Event::Silent { gate });
         }
     }
 
@@ -183,10 +181,8 @@ impl App {
     /// Looks whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go. One
     /// look is under way at a time, however often they do.
     fn ask_for_silence(&mut self, gate: CgroupId) {
-        let regates = |enrolled: &mut Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
-        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
-        if regates(enrolled)
-            && enrolled.silence.ask()
+        let regates = |enrolled: &Enrolled| enrolled.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
+        if self.enrolled.by_gate(gate).is_some_and(|enrolled| regates(enrolled) && enrolled.silence.ask())
             && !self.look(gate, Why::Silence)
             && let Some(enrolled) = self.enrolled.by_gate(gate)
         {

@@ -5,7 +5,6 @@
 use std::{
     collections::HashMap,
     mem,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -18,14 +17,13 @@ use conngate_common::{
     id::{CgroupId, MonoTime, NetnsCookie},
     reason::Reason,
 };
-
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     cgroup::pods::PodCgroup,
     inject::Target,
     looks::{Looks, Sandbox},
-    netns::Netns,
+    netns::{Netns, same},
     ready::probe,
     spec::GateSpec,
 };
@@ -144,11 +142,7 @@ impl Enrolled {
 
     /// Where its packets are to be sent.
     pub(super) fn target(&mut self, gate: CgroupId) -> Target {
-        let pod = match &self.home {
-            Home::Netns(_) => None,
-            Home::Pod(pod, _) => Some(pod.clone()),
-        };
-        Target { gate, home: self.netns(), pod }
+        Target { gate, home: self.netns(), pod: self.home.pod().cloned() }
     }
 
     /// The workload's namespace; `None`: it is not known yet, and is looked for.
@@ -157,7 +151,7 @@ impl Enrolled {
             Home::Netns(netns) => Some(netns.clone()),
             Home::Pod(..) if self.netns.is_some() => self.netns.clone(),
             Home::Pod(pod, looks) => {
-                self.looking = self.looking || looks.netns(pod, self.netns.clone());
+                self.looking = self.looking || looks.netns(pod, None);
                 None
             }
         }
@@ -192,7 +186,7 @@ impl Enrolled {
             Sandbox::Unknown => return Life::Same,
         };
         let life = match (&self.netns, &found) {
-            (Some(known), Some(found)) if known.is(found) => Life::Same,
+            (Some(known), Some(found)) if same(known, found) => Life::Same,
             (Some(_), _) => {
                 self.wakes.wake();
                 Life::Another
@@ -206,11 +200,11 @@ impl Enrolled {
 }
 
 impl Home {
-    /// The pod's cgroup, where it is one.
-    pub(super) fn pod(&self) -> Option<&Path> {
+    /// The pod, where it is one.
+    pub(super) fn pod(&self) -> Option<&PodCgroup> {
         match self {
             Self::Netns(_) => None,
-            Self::Pod(pod, _) => Some(&pod.path),
+            Self::Pod(pod, _) => Some(pod),
         }
     }
 }

@@ -171,8 +171,7 @@ impl Agent {
         if self.roster.is_gated(pod.id) != Some(true) {
             return;
         }
-        let there = pod.containers().unwrap_or_default();
-        let there: BTreeSet<_> = there.into_iter().map(|container| container.id).collect();
+        let there = pod.container_ids().unwrap_or_default();
         let before = self.seen.insert(pod.id, there.clone()).unwrap_or_default();
         if !there.is_subset(&before) && self.app.timed_out(pod.id) {
             // What waited in vain is not made to wait again, but what starts now is.
@@ -321,8 +320,8 @@ impl Agent {
             Some(reason) => self.app.resume(gate, spec, home, reason),
             None => self.app.enrol(gate, spec, home),
         }
-        let there = self.roster.cgroup(gate).and_then(|pod| pod.containers().ok()).unwrap_or_default();
-        self.seen.insert(gate, there.into_iter().map(|container| container.id).collect());
+        let there = self.roster.cgroup(gate).and_then(|pod| pod.container_ids().ok()).unwrap_or_default();
+        self.seen.insert(gate, there);
         tracing::debug!(pod = self.name(gate), %mode, "gated");
         self.hand_on(gate);
     }
@@ -341,8 +340,7 @@ impl Agent {
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
         for pod in pods {
-            let Ok(containers) = pod.containers() else { continue };
-            let there: Vec<_> = containers.into_iter().map(|container| container.id).collect();
+            let Ok(there) = pod.container_ids() else { continue };
             for container in self.roster.forget_containers(pod.id, &there) {
                 self.app.forget_container(container);
             }

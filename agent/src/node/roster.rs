@@ -8,7 +8,7 @@
 //! - A gate belongs to one cgroup: a pod whose cgroup was made anew (a static pod's UID stays) has a new gate.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -293,7 +293,7 @@ impl Roster {
     }
 
     /// The containers whose cgroup is not among `there` any longer.
-    pub fn forget_containers(&mut self, gate: CgroupId, there: &[CgroupId]) -> Vec<CgroupId> {
+    pub fn forget_containers(&mut self, gate: CgroupId, there: &BTreeSet<CgroupId>) -> Vec<CgroupId> {
         let member = self.gates.get(&gate).and_then(|uid| self.members.get_mut(uid));
         let Some(member) = member else { return Vec::new() };
         let gone: Vec<_> = member.containers.keys().filter(|id| !there.contains(id)).copied().collect();

@@ -213,8 +213,8 @@ fn containers_annotation_changed_reclassifies_those_that_were_told_apart() {
 fn container_that_is_no_longer_there_is_forgotten() {
     let mut roster = joined(&asking("hold"));
     roster.identified(GATE, CONTAINER, "app".to_owned(), ContainerClass::Gated);
-    assert!(roster.forget_containers(GATE, &[CONTAINER]).is_empty());
-    assert_eq!(roster.forget_containers(GATE, &[]), [CONTAINER]);
+    assert!(roster.forget_containers(GATE, &[CONTAINER].into()).is_empty());
+    assert_eq!(roster.forget_containers(GATE, &BTreeSet::new()), [CONTAINER]);
     assert_eq!(roster.known(GATE, CONTAINER), None);
 }
 

@@ -12,6 +12,7 @@ use conngate_common::{ABI_VERSION, counter::Program};
 use conngate_tests::lab::{
     Agent, Qos,
     agent::{check, uninstall},
+    client::Client,
 };
 use tempfile::TempDir;
 
@@ -31,6 +32,14 @@ fn elsewhere() -> Result<(TempDir, PathBuf)> {
 /// Where this ABI's pins are.
 fn pins(world: &World<'_>) -> PathBuf {
     world.node.bpffs().join(format!("conngate/v{ABI_VERSION}"))
+}
+
+/// The one connection is held as `agent` says, and is made once Envoy is ready.
+fn assert_held_and_made(world: &World<'_>, agent: &Agent, client: &mut Client) -> Result<()> {
+    agent.wait_for("connection held", 1)?;
+    world.control_plane.release();
+    assert_reached(&client.report()?, CAPTURED_V4);
+    Ok(())
 }
 
 #[test]
@@ -69,11 +78,7 @@ fn agent_bpffs_that_others_can_write_to_is_refused_until_it_is_mended_and_no_lin
         agent.wait_readyz("all is pinned", |status, text| status == 200 && !text.contains("pinned"))?;
         assert!(file.exists() && fs::symlink_metadata(base.join("v1")).is_err(), "the link is gone, and only the link");
         agent.stop()?;
-        let agent = Agent::start(world.node, &[])?;
-        agent.wait_for("connection held", 1)?;
-        world.control_plane.release();
-        assert_reached(&client.report()?, CAPTURED_V4);
-        Ok(())
+        assert_held_and_made(world, &Agent::start(world.node, &[])?, &mut client)
     })
 }
 
@@ -93,11 +98,7 @@ fn agent_with_a_ring_buffer_of_another_size_replaces_the_pinned_one_in_mid_hold(
             assert_eq!(agent.logged("a pinned map that is another than wanted is replaced").len(), 1);
             agent.stop()?;
         }
-        let agent = Agent::start(world.node, &[])?;
-        agent.wait_for("connection held", 1)?;
-        world.control_plane.release();
-        assert_reached(&client.report()?, CAPTURED_V4);
-        Ok(())
+        assert_held_and_made(world, &Agent::start(world.node, &[])?, &mut client)
     })
 }
 
@@ -113,10 +114,7 @@ fn agent_beside_another_waits_for_its_end_and_takes_over() -> Result<()> {
 
         first.kill()?;
         second.wait_readyz("ok", |status, _| status == 200)?;
-        second.wait_for("connection held", 1)?;
-        world.control_plane.release();
-        assert_reached(&client.report()?, CAPTURED_V4);
-        Ok(())
+        assert_held_and_made(world, &second, &mut client)
     })
 }
 

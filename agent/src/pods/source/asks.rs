@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use conngate_core::backoff::Backoff;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::uid::PodUid;
@@ -15,9 +16,8 @@ use crate::uid::PodUid;
 /// The most questions at once: more pods than a node can have.
 pub(super) const MOST: usize = 1024;
 
-/// Between the answer that a pod is not known and the next question: at first, and at most.
-const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(5);
+/// Between the answer that a pod is not known and the next question.
+const AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// How long after it was last asked for a pod is asked for again: longer than a watch that died in silence goes unnoticed.
 const PERSISTENCE: Duration = Duration::from_secs(180);
@@ -65,8 +65,8 @@ pub(super) struct Unknown(BTreeMap<PodUid, Next>);
 struct Next {
     /// When to ask again; `None` while there is no answer.
     at: Option<Instant>,
-    /// How long to wait after the next answer.
-    delay: Duration,
+    /// Answers so far.
+    answers: u32,
     until: Instant,
 }
 
@@ -77,15 +77,15 @@ impl Unknown {
         if let Some(next) = self.0.get_mut(&uid) {
             next.until = until;
         } else if self.0.len() < MOST {
-            self.0.insert(uid, Next { at: None, delay: FIRST, until });
+            self.0.insert(uid, Next { at: None, answers: 0, until });
         }
     }
 
     /// Nobody knows it yet.
     pub(super) fn not_known(&mut self, uid: PodUid, now: Instant) {
         if let Some(next) = self.0.get_mut(&uid) {
-            next.at = Some(now + next.delay);
-            next.delay = (2 * next.delay).min(LONGEST);
+            next.at = Some(now + AGAIN.delay(next.answers));
+            next.answers = next.answers.saturating_add(1);
         }
     }
 

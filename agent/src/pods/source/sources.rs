@@ -44,7 +44,7 @@ pub enum Kind {
 /// What the sources need.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the sources run, and the recorder of Events ([`crate::pods::supervise::thread`]).
+    /// Where the sources run, and the recorder of Events ([`crate::hand::event_loop`]).
     pub runtime: runtime::Handle,
     /// Which source is asked.
     pub kind: Kind,

@@ -51,6 +51,14 @@ async fn answer_list(server: &mut Server, status: u16, body: String) {
     respond.send_response(hyper::Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap());
 }
 
+/// Sources that ask the API server and `kubelet`.
+fn auto(kubelet: &FakeKubelet) -> (Server, Handle, mpsc::Receiver<SourceEvent>) {
+    let (mut config, server) = config(Kind::Auto);
+    config.kubelet = Some(kubelet.config());
+    let (to, events) = mpsc::channel(64);
+    (server, Sources::start(config, to).unwrap(), events)
+}
+
 #[tokio::test]
 async fn auto_asks_the_kubelet_once_for_a_pod_that_the_watch_does_not_know() {
     let born = Arc::new(AtomicBool::new(false));
@@ -61,10 +69,7 @@ async fn auto_asks_the_kubelet_once_for_a_pod_that_the_watch_does_not_know() {
         answer("200 OK", &json_list(&pods).to_string())
     })
     .await;
-    let (mut config, mut server) = config(Kind::Auto);
-    config.kubelet = Some(kubelet.config());
-    let (to, mut events) = mpsc::channel(64);
-    let handle = Sources::start(config, to).unwrap();
+    let (mut server, handle, mut events) = auto(&kubelet);
     answer_list(&mut server, 200, json_list(&[]).to_string()).await;
     let up = |source| SourceEvent::Health { source, state: SourceState::Up };
     let (mut api, mut own) = (false, false);
@@ -97,10 +102,7 @@ async fn pod_that_the_kubelet_does_not_know_yet_is_asked_for_until_it_does() {
         _ => answer("200 OK", &json_list(&[json_pod("shop", "late", &uid(1))]).to_string()),
     })
     .await;
-    let (mut config, mut server) = config(Kind::Auto);
-    config.kubelet = Some(kubelet.config());
-    let (to, mut events) = mpsc::channel(64);
-    let handle = Sources::start(config, to).unwrap();
+    let (mut server, handle, mut events) = auto(&kubelet);
     // The watch says nothing of it: only questions find it, and the kubelet is asked by itself once a minute.
     answer_list(&mut server, 200, json_list(&[]).to_string()).await;
     until(&mut events, |event| *event == SourceEvent::Synced).await;
