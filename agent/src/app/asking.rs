@@ -153,7 +153,9 @@ impl App {
         for gate in self.enrolled.captured(record.netns, port) {
             if record.listens != 0 {
                 self.table.handle(clock::now(), Event::Listening { gate });
-                if self.closed.contains(&gate) {
+                // Told once, however often, until whoever is told has heard it.
+                let is_told = |notice: &Notice| matches!(notice, Notice::Listening(told) if *told == gate);
+                if self.closed.contains(&gate) && !self.notices.iter().any(is_told) {
                     self.notices.push_back(Notice::Listening(gate));
                 }
             } else {

@@ -108,11 +108,14 @@ impl AsFd for Ring {
     }
 }
 
+/// Records that are taken at once: whoever waits for the loop waits no longer than these take, however many there are.
+const TURN: usize = 256;
+
 /// The ring buffer, awaited.
 pub struct Records(AsyncFd<Ring>);
 
 impl Records {
-    /// Appends all records that are there to `batch`, waiting for the first.
+    /// Appends the records that are there to `batch`, [`TURN`] at most, waiting for the first.
     ///
     /// # Errors
     /// When the event loop fails.
@@ -124,6 +127,10 @@ impl Records {
                 match KernelRecord::parse(&item) {
                     Some(record) => batch.push(record),
                     None => tracing::warn!(bytes = item.len(), "record of an unknown kind"),
+                }
+                if batch.len() == TURN {
+                    // There may be more: it stays ready.
+                    return Ok(());
                 }
             }
             ready.clear_ready();
