@@ -1,9 +1,10 @@
-//! The benchmarks: what a hold costs at its end (`release`), what conngate costs where nothing is held (`idle`), and the
-//! node agent with as many pods as a node has (`node`).
+//! The benchmarks: what a hold costs at its end (`release`), what conngate costs where nothing is held (`idle`), the node agent
+//! with as many pods as a node has (`node`), and beside a hostile pod (`fairness`).
 //!
 //! Knows nothing of what is measured. `cargo xtask bench` builds it for release, with everything that it measures.
 
 mod entries;
+mod fairness;
 mod idle;
 mod machine;
 mod node;
@@ -22,6 +23,7 @@ enum Benchmark {
     Release(release::Options),
     Idle(idle::Options),
     Node(node::Options),
+    Fairness(fairness::Options),
     /// The load of `idle`, on its stdin's order
     #[command(hide = true)]
     Load,
@@ -33,7 +35,7 @@ enum Benchmark {
 fn main() -> Result<()> {
     let benchmark = Benchmark::parse();
     let missing = permissions::missing();
-    // The proxy needs nothing, and sees no /proc to say so.
+    // The proxy needs nothing.
     if !missing.is_empty() && !matches!(benchmark, Benchmark::Proxy) {
         bail!("a benchmark needs root; this lacks: {}", missing.join("; "));
     }
@@ -41,6 +43,7 @@ fn main() -> Result<()> {
         Benchmark::Release(options) => release::run(&options),
         Benchmark::Idle(options) => idle::run(&options),
         Benchmark::Node(options) => node::run(&options),
+        Benchmark::Fairness(options) => fairness::run(&options),
         Benchmark::Load => idle::load::serve(),
         Benchmark::Proxy => node::proxy::serve(),
     }

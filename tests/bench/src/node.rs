@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use conngate_tests::{
     clock::mono_ns,
-    lab::{self, Agent, Node},
+    lab::{self, Agent, Node, Pod},
     step::step,
 };
 use serde::Serialize;
@@ -63,7 +63,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 fn measure(options: &Options, machine: Machine) -> Result<Figures> {
     let node = Node::new()?;
-    let namespaces = step("network namespaces", || stage::namespaces(options.pods))?;
+    let namespaces =
+        step("network namespaces", || (0..options.pods).map(|_| Pod::alone()).collect::<Result<Vec<_>>>())?;
     let mut stage = step("pods, proxies and clients", || Stage::new(&node, &namespaces))?;
     let begun = mono_ns();
     let agent = Agent::start(&node, &[])?;

@@ -42,6 +42,18 @@ impl Pod {
         Ok(Self { namespace })
     }
 
+    /// Makes a namespace with the rules of the mesh, whose way out leads nowhere.
+    pub fn alone() -> Result<Self> {
+        let namespace = Namespace::new()?;
+        // Not by way of lo: what leaves there the mesh does not capture.
+        namespace.ip(&format!(
+            "link add eth0 type veth peer name far\naddr add {POD_V4}/24 dev eth0\n\
+             link set eth0 up\nlink set far up\nroute add default via 192.0.2.1"
+        ))?;
+        Redirect::default().install(&namespace)?;
+        Ok(Self { namespace })
+    }
+
     /// Installs the rules of the mesh.
     pub fn redirect(&self, redirect: &Redirect) -> Result<()> {
         redirect.install(&self.namespace)

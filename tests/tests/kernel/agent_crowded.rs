@@ -17,13 +17,13 @@ use crate::{
 
 /// More than the port takes, and than a container has descriptors whose runtime gives it no more.
 const CROWD: usize = 1_100;
-const DESCRIPTORS: u64 = 1_024;
+pub(crate) const DESCRIPTORS: u64 = 1_024;
 
 /// See `serve/connections.rs`.
 const CONNECTIONS: usize = 64;
 
 /// Lets the agent have so many descriptors from now on; `None`: as many as it may have, which it has from this process.
-fn limit_descriptors(agent: &Agent, limit: Option<u64>) -> Result<()> {
+pub(crate) fn limit_descriptors(agent: &Agent, limit: Option<u64>) -> Result<()> {
     let pid = Pid::from_raw(agent.pid().as_raw()).context("a process")?;
     let maximum = getrlimit(Resource::Nofile).maximum;
     prlimit(Some(pid), Resource::Nofile, Rlimit { current: limit.or(maximum), maximum })?;

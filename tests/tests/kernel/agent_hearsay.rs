@@ -1,7 +1,5 @@
 //! A gate opens on what was seen, not on hearsay: another port's listener, another pod's, a status of an earlier life.
 
-use std::path::Path;
-
 use anyhow::Result;
 use conngate_common::{gate::GateState, reason::Reason, verdict::Verdict};
 use conngate_tests::lab::{Agent, KubePod, Namespace, Qos, client::Client, kubelet::Container, wait_until};
@@ -17,7 +15,7 @@ fn listening(container: &Container<'_>, port: u16) -> Result<Client> {
     let code = format!(
         "import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('listens', flush=True); time.sleep(1e6)"
     );
-    let mut client = container.run(Path::new("/usr/bin/python3"), &["-c", &code])?;
+    let mut client = container.python(&code, &[])?;
     assert_eq!(client.line()?, "listens");
     Ok(client)
 }

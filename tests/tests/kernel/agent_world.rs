@@ -6,19 +6,17 @@
 use std::{collections::BTreeMap, mem::offset_of, time::Duration};
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{HashMap, MapData, PerCpuArray};
 use conngate_common::{
     ABI_VERSION,
     counter::{Counter, SLOTS, counter_slot, verdict_slot},
-    gate::{AgentEntry, ContainerEntry, GateEntry, GateState},
+    gate::{ContainerEntry, GateEntry, GateState},
     reason::Reason,
     verdict::Verdict,
 };
-use conngate_tests::{
-    clock::mono_ns,
-    lab::{
-        self, Agent, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Upstream, client::Client, kubelet::Container,
-    },
+use conngate_tests::lab::{
+    self, Agent, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Upstream, client::Client, heartbeat::Heartbeat,
+    kubelet::Container,
 };
 
 use crate::world::{self, CAPTURED_V4};
@@ -110,18 +108,13 @@ impl Kernel<'_> {
 
     /// Whether the kernel still believes that the agent is alive.
     pub(crate) fn is_agent_fresh(&self) -> Result<bool> {
-        Ok(self.agent_silent_ns()? < self.agent(offset_of!(AgentEntry, stale_after_ns))?)
+        let heartbeat = Heartbeat::open(self.0)?;
+        Ok(heartbeat.silent_ns()? < heartbeat.stale_after_ns()?)
     }
 
     /// How old the agent's heartbeat is.
     pub(crate) fn agent_silent_ns(&self) -> Result<u64> {
-        Ok(mono_ns().saturating_sub(self.agent(offset_of!(AgentEntry, heartbeat))?))
-    }
-
-    /// Eight bytes of what the agent said of itself.
-    fn agent(&self, at: usize) -> Result<u64> {
-        let agent: Array<_, [u8; size_of::<AgentEntry>()]> = Array::try_from(self.map("AGENT")?)?;
-        Ok(u64::from_ne_bytes(agent.get(&0, 0)?[at..at + 8].try_into().expect("eight bytes")))
+        Heartbeat::open(self.0)?.silent_ns()
     }
 
     fn count(&self, slot: u32) -> Result<u64> {
@@ -146,7 +139,6 @@ impl Kernel<'_> {
         let path = self.0.bpffs().join(format!("conngate/v{ABI_VERSION}/maps/{name}"));
         let data = MapData::from_pin(&path).with_context(|| format!("no map is pinned at {}", path.display()))?;
         Ok(match name {
-            "AGENT" => aya::maps::Map::Array(data),
             "COUNTERS" => aya::maps::Map::PerCpuArray(data),
             _ => aya::maps::Map::HashMap(data),
         })

@@ -2,6 +2,7 @@
 //! not run says so loudly, and under CI it fails.
 
 mod agent_asked;
+mod agent_attacks;
 mod agent_change;
 mod agent_containers;
 mod agent_crowded;

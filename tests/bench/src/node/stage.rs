@@ -8,14 +8,11 @@ use std::{collections::BTreeMap, env, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use conngate_tests::{
     clock::mono_ns,
-    lab::{Agent, KubePod, Namespace, Node, Qos, Redirect, client::Client, kubelet::Container},
+    lab::{Agent, KubePod, Node, Pod, Qos, client::Client, kubelet::Container, siege::DESTINATION},
     report::{CONNECTED, Connection},
 };
 use serde::Serialize;
 use serde_json::Value;
-
-/// Where clients connect to: redirected to the proxy.
-const DESTINATION: &str = "198.51.100.10:80";
 
 /// How soon the agent knew a pod's first connection, from the kernel's drop, milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -42,21 +39,8 @@ pub(super) struct Stage<'node> {
     _pods: Vec<KubePod<'node>>,
 }
 
-/// Network namespaces in which everything beyond loopback leads to the proxy.
-pub(super) fn namespaces(count: usize) -> Result<Vec<Namespace>> {
-    let namespaces = (0..count).map(|_| {
-        let namespace = Namespace::new()?;
-        // Not by way of lo: what leaves there the mesh does not capture. Nothing gets to the far end.
-        namespace.ip("link add eth0 type veth peer name far\naddr add 192.0.2.2/24 dev eth0\n\
-             link set eth0 up\nlink set far up\nroute add default via 192.0.2.1")?;
-        Redirect::default().install(&namespace)?;
-        Ok(namespace)
-    });
-    namespaces.collect()
-}
-
 impl<'node> Stage<'node> {
-    pub(super) fn new(node: &'node Node, namespaces: &'node [Namespace]) -> Result<Self> {
+    pub(super) fn new(node: &'node Node, namespaces: &'node [Pod]) -> Result<Self> {
         let program = env::current_exe()?;
         let mut stage = Self { clients: Vec::new(), proxies: Vec::new(), _containers: Vec::new(), _pods: Vec::new() };
         for namespace in namespaces {

@@ -17,17 +17,23 @@ use crate::lab::{
     namespace::Namespace,
 };
 
-/// `$1` is the root to be, `$2` the termination log, `$3` the program's directory, and the rest a command.
+/// `$1` is the root to be, `$2` the program's directory; the termination logs follow, `--`, and a command.
 const ENTER: &str = r#"
     root=$1
     mount -t tmpfs root "$root"
     for directory in bin lib lib64 usr; do
         [ -e "/$directory" ] && mkdir "$root/$directory" && mount --bind "/$directory" "$root/$directory"
     done
-    mkdir "$root/program" && mount --bind "$3" "$root/program"
-    : > "$root/termination-log" && mount --bind "$2" "$root/termination-log"
-    shift 3
-    exec chroot "$root" "$@"
+    mkdir "$root/program" && mount --bind "$2" "$root/program"
+    shift 2
+    while [ "$1" != -- ]; do
+        : > "$root/termination-log-$#" && mount --bind "$1" "$root/termination-log-$#"
+        shift
+    done
+    shift
+    mkdir "$root/proc" && mount -t proc proc "$root/proc"
+    mkdir "$root/old" && cd "$root" && pivot_root . old && umount -l /old
+    exec "$@"
 "#;
 
 /// A container; when dropped, its processes are killed and its cgroup is removed.
@@ -35,15 +41,17 @@ const ENTER: &str = r#"
 pub struct Container<'node> {
     namespace: &'node Namespace,
     cgroup: Cgroup,
-    log: PathBuf,
+    logs: Vec<PathBuf>,
     root: PathBuf,
 }
 
 impl<'node> Container<'node> {
-    pub(super) fn new(namespace: &'node Namespace, cgroup: Cgroup, log: PathBuf, root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(log.parent().context("a log is in a directory")?)?;
-        fs::write(&log, "")?;
-        Ok(Self { namespace, cgroup, log, root })
+    pub(super) fn new(namespace: &'node Namespace, cgroup: Cgroup, logs: Vec<PathBuf>, root: PathBuf) -> Result<Self> {
+        for log in &logs {
+            fs::create_dir_all(log.parent().context("a log is in a directory")?)?;
+            fs::write(log, "")?;
+        }
+        Ok(Self { namespace, cgroup, logs, root })
     }
 
     /// Its cgroup.
@@ -60,16 +68,35 @@ impl<'node> Container<'node> {
 
     /// Starts the client inside, as root: to connect to `destination`.
     pub fn connect(&self, destination: &str, flags: &[&str]) -> Result<Client> {
-        let mut arguments = vec!["connect", destination];
-        arguments.extend(flags);
-        self.run(&client::binary()?, &arguments)
+        self.run(&client::binary()?, &[&["connect", destination], flags].concat())
+    }
+
+    /// As [`Container::connect`], as user and group `id`.
+    pub fn connect_as(&self, id: u32, destination: &str, flags: &[&str]) -> Result<Client> {
+        let id = id.to_string();
+        let become_user = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+        self.start(&become_user, &client::binary()?, &[&["connect", destination], flags].concat())
+    }
+
+    /// Starts a program in Python inside, as root.
+    pub fn python(&self, code: &str, arguments: &[&str]) -> Result<Client> {
+        self.run(Path::new("/usr/bin/python3"), &[&["-c", code], arguments].concat())
     }
 
     /// Starts `program` inside, as root.
     pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<Client> {
+        self.start(&[], program, arguments)
+    }
+
+    fn start(&self, before: &[&str], program: &Path, arguments: &[&str]) -> Result<Client> {
         let mut command: Command = self.namespace.command("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]);
-        command.args([&self.root, &self.log]).arg(program.parent().context("a program is in a directory")?);
+        command
+            .arg(&self.root)
+            .arg(program.parent().context("a program is in a directory")?)
+            .args(&self.logs)
+            .arg("--")
+            .args(before);
         command.arg(Path::new("/program").join(program.file_name().context("a program is a file")?)).args(arguments);
         self.cgroup.join(&mut command)?;
         Client::start(command)

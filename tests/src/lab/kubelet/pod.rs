@@ -3,10 +3,7 @@
 //! Knows nothing of what runs in its containers. The API's word for a pod's shape is kept: the manifest is JSON, and tests
 //! write into it what they are about.
 
-use std::{
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -143,11 +140,16 @@ impl<'node> KubePod<'node> {
 
     /// One start of the container `name`.
     pub fn container(&self, name: &str) -> Result<Container<'node>> {
+        self.container_of(&[name])
+    }
+
+    /// One start of a container that has the termination logs of all of `names`.
+    pub fn container_of(&self, names: &[&str]) -> Result<Container<'node>> {
         let id = container_id();
         // `BuildContainerLogsDirectory` and `makeMounts` in pkg/kubelet/kuberuntime: a number for each start.
-        let log = format!("pods/{}/containers/{name}/{}", self.uid, &id[id.len() - 8..]);
-        let log: PathBuf = self.node.kubelet().join(log);
-        Container::new(self.namespace, self.cgroup.child(&id)?, log, self.node.root())
+        let log = |name: &&str| format!("pods/{}/containers/{name}/{}", self.uid, &id[id.len() - 8..]);
+        let logs = names.iter().map(|name| self.node.kubelet().join(log(name))).collect();
+        Container::new(self.namespace, self.cgroup.child(&id)?, logs, self.node.root())
     }
 }
 
