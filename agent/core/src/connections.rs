@@ -3,7 +3,10 @@
 //! Knows nothing of when to replay, or of how. Bounded, and a gate has its share only: what finds no room is left to the
 //! kernel's own retry.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use conngate_common::{
     id::{CgroupId, MonoTime, SocketCookie},
@@ -95,6 +98,17 @@ impl ParkedPackets {
             gate
         })
     }
+}
+
+/// Where the packet went, after NAT: what has to listen for the connection to be made. `None`: it is neither IPv4 nor IPv6.
+#[must_use]
+pub fn captured_at(record: &ParkedRecord) -> Option<SocketAddr> {
+    let address: IpAddr = match record.syn[0] >> 4 {
+        4 => <[u8; 4]>::try_from(&record.syn[16..20]).ok()?.into(),
+        6 => <[u8; 16]>::try_from(&record.syn[24..40]).ok()?.into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, record.capture_port))
 }
 
 /// Whether it is a datagram, not a SYN.

@@ -1,0 +1,216 @@
+//! Asking proxies whether they are ready: when a gate wants it, within the node's budget, in the pod's network namespace; and what the
+//! kernel tells of listeners.
+//!
+//! Invariant: where nobody listens at the proxy's port, as far as the kernel tells, a proxy is asked but once a second, and at once
+//! when somebody begins to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use conngate_common::{
+    id::{CgroupId, MonoTime, NetnsCookie},
+    record::ListeningRecord,
+};
+
+use super::{Node, Output, What, Why};
+use crate::{
+    backoff::after,
+    budget::Budget,
+    connections::captured_at,
+    gate::{Answer, Event, Want},
+    workload::{Life, Sandbox, Workload},
+};
+
+/// How much later a proxy is asked that does not listen.
+const QUIET: Duration = Duration::from_millis(750);
+
+/// Proxies to be asked.
+#[derive(Debug)]
+pub(super) struct Probes {
+    budget: Budget,
+    due: BTreeSet<(MonoTime, CgroupId)>,
+    at: BTreeMap<CgroupId, MonoTime>,
+}
+
+impl Probes {
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        Self { budget: Budget::new(per_second), due: BTreeSet::new(), at: BTreeMap::new() }
+    }
+
+    /// When to ask next.
+    pub(super) fn next(&self) -> Option<MonoTime> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn forget(&mut self, gate: CgroupId) {
+        if let Some(at) = self.at.remove(&gate) {
+            self.due.remove(&(at, gate));
+        }
+    }
+
+    fn ask(&mut self, gate: CgroupId, at: MonoTime) {
+        self.forget(gate);
+        self.due.insert((at, gate));
+        self.at.insert(gate, at);
+    }
+
+    fn take_due(&mut self, now: MonoTime) -> Vec<CgroupId> {
+        let due: Vec<_> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, gate)| *gate).collect();
+        due.iter().for_each(|gate| self.forget(*gate));
+        due
+    }
+}
+
+impl Node {
+    /// A gate wants to know.
+    pub(super) fn ask(&mut self, gate: CgroupId, want: Want) {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        match (want, workload.spec.as_ref().and_then(|spec| spec.ready_url.as_ref()), workload.netns) {
+            (Want::Ready, Some(_), Some(_)) => {
+                let turn = self.probes.budget.take(self.now);
+                let quiet = if workload.quiet { QUIET } else { Duration::ZERO };
+                self.probes.ask(gate, after(turn, quiet));
+                self.probe_due();
+            }
+            (Want::Ready, Some(_), None) => {
+                self.ask_for_netns(gate);
+                self.probed(gate, Answer::Unanswered, "no process yet".to_owned(), false);
+            }
+            (Want::Ready, None, _) | (Want::Listener, ..) => self.look(gate, Why::Probe),
+        }
+    }
+
+    /// Asks those whose turn it is.
+    pub(super) fn probe_due(&mut self) {
+        for gate in self.probes.take_due(self.now) {
+            let Some(workload) = self.workloads.get(&gate) else { continue };
+            match (workload.spec.as_ref().and_then(|spec| spec.ready_url.clone()), workload.netns) {
+                (Some(url), Some(netns)) => {
+                    self.outputs.push_back(Output::Probe { gate, netns, url, deadline: workload.deadline() });
+                }
+                _ => self.event(Event::Probed { gate, answer: Answer::Unanswered }),
+            }
+        }
+    }
+
+    /// A proxy was asked.
+    pub(super) fn probed(&mut self, gate: CgroupId, answer: Answer, found: String, is_late: bool) {
+        if let Some(workload) = self.workloads.get_mut(&gate) {
+            workload.answered(is_late);
+            workload.found = Some((self.now, found));
+        }
+        self.event(Event::Probed { gate, answer });
+    }
+
+    /// Looks for listeners where connections wait; where none does, on the proxy's port.
+    fn look(&mut self, gate: CgroupId, why: Why) {
+        let at = self.waiting(gate).into_iter().filter_map(captured_at).collect();
+        let Some(workload) = self.workloads.get(&gate) else { return };
+        match (workload.port(), workload.netns) {
+            (Some(port), Some(_)) => self.outputs.push_back(Output::Look { gate, at, port, why }),
+            _ => {
+                self.ask_for_netns(gate);
+                self.looked(gate, Answer::Unanswered, why);
+            }
+        }
+    }
+
+    /// Listeners were looked for.
+    pub(super) fn looked(&mut self, gate: CgroupId, answer: Answer, why: Why) {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        match why {
+            Why::Probe => self.event(Event::Probed { gate, answer }),
+            Why::Silence if workload.silence.answered() => self.ask_for_silence(gate),
+            Why::First | Why::Silence if answer != Answer::NotReady => {}
+            Why::First => workload.quiet = self.hooks.listeners,
+            Why::Silence => {
+                workload.quiet = self.hooks.listeners;
+                self.event(Event::Silent { gate });
+            }
+        }
+    }
+
+    /// The pod's network namespace is to be looked for, unless somebody does.
+    fn ask_for_netns(&mut self, gate: CgroupId) {
+        if self.workloads.get(&gate).is_some_and(|workload| !workload.looking && workload.netns.is_none()) {
+            self.find_netns(gate);
+        }
+    }
+
+    /// The pod's network namespace is to be looked for (again): one that is under way may have looked too early.
+    pub(super) fn find_netns(&mut self, gate: CgroupId) {
+        if let Some(workload) = self.workloads.get_mut(&gate) {
+            workload.looking = true;
+            self.outputs.push_back(Output::FindNetns(gate));
+        }
+    }
+
+    /// The pod's network namespace was looked for.
+    pub(super) fn found_netns(&mut self, gate: CgroupId, sandbox: Sandbox) {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        match workload.saw(sandbox) {
+            Life::Same => {}
+            // Whoever asked before had nobody to ask.
+            Life::First => {
+                if self.hooks.listeners {
+                    self.look(gate, Why::First);
+                }
+                self.event(Event::Listening { gate });
+            }
+            Life::Another => {
+                self.tell(gate, What::Renewed);
+                self.outputs.push_back(Output::Release(gate));
+                self.event(Event::Renewed { gate });
+            }
+        }
+    }
+
+    /// Somebody listens, or listens no longer.
+    pub(super) fn listening(&mut self, record: &ListeningRecord) {
+        let Ok(port) = u16::try_from(record.port) else { return };
+        for gate in self.captured(record.netns, port) {
+            if record.listens == 0 {
+                self.ask_for_silence(gate);
+                continue;
+            }
+            if let Some(workload) = self.workloads.get_mut(&gate).filter(|workload| workload.port() == Some(port)) {
+                workload.quiet = false;
+                // A question that waits for its turn is asked now.
+                if self.probes.at.contains_key(&gate) {
+                    self.probes.ask(gate, self.now);
+                }
+            }
+            self.gates.handle(self.now, Event::Listening { gate });
+            if self.closed.contains(&gate) {
+                self.tell(gate, What::Listening);
+            }
+        }
+        self.probe_due();
+    }
+
+    /// The gates whose connections are captured at `port` in the namespace; in any, where the kernel cannot tell. One whose
+    /// namespace is not known yet asks by itself once it is.
+    fn captured(&mut self, netns: NetnsCookie, port: u16) -> Vec<CgroupId> {
+        let captures = self.workloads.iter().filter(|(_, workload)| workload.captures(port));
+        let mut captured: Vec<_> = captures.map(|(gate, workload)| (*gate, workload.netns)).collect();
+        captured.sort_unstable_by_key(|(gate, _)| *gate);
+        for (gate, _) in captured.iter().filter(|(_, known)| known.is_none()) {
+            self.ask_for_netns(*gate);
+        }
+        let is_it = |known: Option<crate::workload::Netns>| known.is_some_and(|known| known.cookie == netns);
+        let unknown = NetnsCookie(0);
+        captured.into_iter().filter(|(_, known)| netns == unknown || is_it(*known)).map(|(gate, _)| gate).collect()
+    }
+
+    /// Looks whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go. One
+    /// look is under way at a time, however often they do.
+    fn ask_for_silence(&mut self, gate: CgroupId) {
+        let regates = |workload: &Workload| workload.spec.as_ref().is_some_and(|spec| spec.policy.regate.is_some());
+        if self.workloads.get_mut(&gate).is_some_and(|workload| regates(workload) && workload.silence.ask()) {
+            self.look(gate, Why::Silence);
+        }
+    }
+}
