@@ -16,12 +16,15 @@ use conngate_common::{
     id::{CgroupId, NetnsCookie},
     record::ParkedRecord,
 };
-use conngate_core::connections::is_datagram;
+use conngate_core::{
+    connections::is_datagram,
+    node::{Input, Why},
+};
 use tokio::sync::mpsc;
 
 use crate::{
-    app::error_chain,
     cgroup::{pods::PodCgroup, processes},
+    errors::error_chain,
     gate::Answer,
     hand::Hand,
     kernel::{
@@ -71,37 +74,6 @@ enum Job {
     Look { waited_for: BTreeSet<SocketAddr>, port: u16, why: Why },
 }
 
-/// What was done, where somebody waits for that.
-#[derive(Debug)]
-pub enum Done {
-    /// A look was taken.
-    Looked(Looked),
-    /// This gate's connections were reset, as far as they could be.
-    Reset(CgroupId),
-}
-
-/// What a look for listeners found.
-#[derive(Debug)]
-pub struct Looked {
-    /// Whose.
-    pub gate: CgroupId,
-    /// [`Answer::Listening`], [`Answer::NotReady`] or, where nobody could look, [`Answer::Unanswered`].
-    pub answer: Answer,
-    /// Why it was taken.
-    pub why: Why,
-}
-
-/// Why a look for listeners is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The gate opens for a listener.
-    Probe,
-    /// Somebody listens no longer.
-    Silence,
-    /// Of those who listened before the pod was known the kernel does not tell.
-    First,
-}
-
 /// Takes jobs.
 #[derive(Debug)]
 pub struct Injector {
@@ -134,7 +106,7 @@ impl Injector {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(worker: NetnsWorker, recorded: Recorded) -> io::Result<(Self, mpsc::UnboundedReceiver<Done>)> {
+    pub fn start(worker: NetnsWorker, recorded: Recorded) -> io::Result<(Self, mpsc::UnboundedReceiver<Input>)> {
         let pods = Pods::default();
         let work = Work { worker, recorded, pods: pods.clone() };
         let (hand, done) = Hand::start("inject", THREADS, ROOM, move |(target, job)| work.does(&target, job))?;
@@ -185,17 +157,17 @@ struct Work {
 }
 
 impl Work {
-    fn does(&self, target: &Target, job: Job) -> Option<Done> {
+    fn does(&self, target: &Target, job: Job) -> Option<Input> {
         match job {
             Job::Prepare(record) => drop(lock(&self.pod(target)).replayer(&self.worker, target, &record)),
             Job::Replay(records) => self.replay(target, &records),
             Job::Reset(records) => {
                 self.reset(target, &records);
-                return Some(Done::Reset(target.gate));
+                return Some(Input::WasReset(target.gate));
             }
             Job::Look { waited_for, port, why } => {
                 let answer = self.look(target, &waited_for, port);
-                return Some(Done::Looked(Looked { gate: target.gate, answer, why }));
+                return Some(Input::Looked { gate: target.gate, answer, why });
             }
         }
         None

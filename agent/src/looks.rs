@@ -5,6 +5,11 @@
 use std::{fs::File, io};
 
 use conngate_common::id::CgroupId;
+use conngate_core::{
+    node::{Found, Input},
+    workload::Sandbox,
+};
+use nix::libc::ESRCH;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -13,6 +18,7 @@ use crate::{
         pods::PodCgroup,
         processes::View,
     },
+    errors::error_chain,
     hand::Hand,
     netns::{Netns, NetnsWorker, same},
 };
@@ -45,34 +51,10 @@ enum What {
 pub struct Looked {
     /// The pod's gate.
     pub gate: CgroupId,
-    /// The container, where one was asked for.
-    pub container: Option<(CgroupId, Container)>,
-    /// The pod's network namespace, or where a container was asked for the container's.
-    pub netns: Sandbox,
-}
-
-/// What was seen of a network namespace.
-#[derive(Debug)]
-pub enum Sandbox {
-    /// It is this one.
-    Netns(Netns),
-    /// The pod has no process that is in any but the node's.
-    Nobody,
-    /// It could not be seen.
-    Unknown,
-}
-
-/// What a container was seen to be.
-#[derive(Debug)]
-pub enum Container {
-    /// This one of the pod's.
-    Named(String),
-    /// The pod's sandbox.
-    Sandbox,
-    /// No longer there.
-    Gone,
-    /// Not to be told (yet); holds its id, when its cgroup shows one.
-    Untold(Option<String>, IdentityError),
+    /// The network namespace that was seen.
+    pub netns: Option<Netns>,
+    /// In the core's words.
+    pub input: Input,
 }
 
 impl Looks {
@@ -103,39 +85,70 @@ fn look(worker: &NetnsWorker, question: &Question) -> Looked {
     let container = match &question.what {
         What::Container(container) => *container,
         What::Netns(known) => {
-            let netns = sandbox(worker, pod, known.as_ref()).unwrap_or(Sandbox::Unknown);
-            return Looked { gate, container: None, netns };
+            let netns = sandbox(worker, pod, known.as_ref());
+            let sandbox = match &netns {
+                Ok(Some(netns)) => seen(Some(netns)),
+                Ok(None) => Sandbox::Nobody,
+                Err(_) => Sandbox::Unknown,
+            };
+            return Looked { gate, netns: netns.ok().flatten(), input: Input::Sandbox { gate, sandbox } };
         }
     };
-    // A pod that cannot be listed is gone, and its containers with it.
-    let (found, netns) = match pod.container(container).unwrap_or_default() {
-        None => (Container::Gone, Sandbox::Unknown),
-        Some(there) => {
+    let (found, netns) = match pod.container(container) {
+        Ok(Some(there)) => {
             let (name, netns) = identity::look(&there.path, pod.uid);
             let found = match name {
-                Ok(identity) => Container::Named(identity.name),
-                Err(IdentityError::Pause { .. }) => Container::Sandbox,
-                Err(error) => Container::Untold(there.container, error),
+                Ok(identity) => Found::Named(identity.name),
+                Err(IdentityError::Pause { .. }) => Found::Sandbox,
+                Err(error) => {
+                    let not_yet = matches!(error, IdentityError::NotYet { .. });
+                    Found::Untold { id: there.container, not_yet, why: error_chain(&error) }
+                }
             };
-            (found, netns.and_then(|file| Netns::of_file(worker, file).ok()).map_or(Sandbox::Unknown, Sandbox::Netns))
+            (found, netns.and_then(|file| Netns::of_file(worker, file).ok()))
         }
+        // A pod that is gone, and its containers with it.
+        Ok(None) => (Found::Gone, None),
+        Err(error) if !pod.exists() => {
+            tracing::debug!(%error, "gone meanwhile");
+            (Found::Gone, None)
+        }
+        Err(error) => (Found::Untold { id: None, not_yet: true, why: error.to_string() }, None),
     };
-    Looked { gate, container: Some((container, found)), netns }
+    let sandbox = seen(netns.as_ref());
+    Looked { gate, netns, input: Input::Identified { gate, container, found, sandbox } }
+}
+
+fn seen(netns: Option<&Netns>) -> Sandbox {
+    netns.and_then(Netns::id).map_or(Sandbox::Unknown, Sandbox::Netns)
 }
 
 /// The namespace of the pod's processes: the one that is `known`, if one of them is in it; else that of the first that has left
-/// the node's own, as a container's first process does before it joins its pod. `None`: something could not be read.
-fn sandbox(worker: &NetnsWorker, pod: &PodCgroup, known: Option<&Netns>) -> Option<Sandbox> {
-    // One that cannot be opened is of a process that may have ended.
-    let files =
-        pod.first_processes().ok()?.iter().filter_map(|process| View::of(process).netns().ok()).collect::<Vec<_>>();
+/// the node's own, as a container's first process does before it joins its pod. `None`: there is no such process.
+fn sandbox(worker: &NetnsWorker, pod: &PodCgroup, known: Option<&Netns>) -> io::Result<Option<Netns>> {
+    let (mut files, mut unseen) = (Vec::new(), None);
+    for process in pod.first_processes()? {
+        match View::of(&process).netns() {
+            Ok(file) => files.push(file),
+            // It has ended.
+            Err(error) if is_gone(&error) => {}
+            Err(error) => unseen = Some(error),
+        }
+    }
     if let Some(known) = known.filter(|known| files.iter().any(|file| same(known, file))) {
-        return Some(Sandbox::Netns(known.clone()));
+        return Ok(Some(known.clone()));
     }
     // A pod's process is in neither the node's namespace nor the agent's.
     let foreign: Vec<_> = ["/proc/1/ns/net", "/proc/thread-self/ns/net"].into_iter().flat_map(File::open).collect();
-    match files.into_iter().find(|file| !foreign.iter().any(|foreign| same(foreign, file))) {
-        Some(file) => Some(Sandbox::Netns(Netns::of_file(worker, file).ok()?)),
-        None => Some(Sandbox::Nobody),
+    let own = files.into_iter().find(|file| !foreign.iter().any(|foreign| same(foreign, file)));
+    match (own, unseen) {
+        (Some(file), _) => Netns::of_file(worker, file).map(Some).map_err(io::Error::other),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(None),
     }
+}
+
+/// A process that has ended, not a lack of descriptors or rights.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }

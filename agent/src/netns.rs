@@ -90,6 +90,13 @@ impl Netns {
         self.cookie
     }
 
+    /// What tells it from all others that are open; `None`: it cannot be seen.
+    #[must_use]
+    pub fn id(&self) -> Option<conngate_core::workload::Netns> {
+        let stat = fstat(self).ok()?;
+        Some(conngate_core::workload::Netns { cookie: self.cookie, device: stat.st_dev, inode: stat.st_ino })
+    }
+
     fn open(worker: &NetnsWorker, path: &Path) -> Result<Self, NetnsError> {
         let file = worker.shortages.checked(File::open(path));
         let file = file.map_err(|source| NetnsError::Open { path: path.to_owned(), source })?;

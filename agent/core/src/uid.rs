@@ -16,6 +16,11 @@ pub struct PodUid(Uuid);
 #[error("`{0}` is no pod UID: 32 hexadecimal digits, or a UUID with - or _ between its groups")]
 pub struct PodUidError(String);
 
+impl PodUid {
+    /// Nobody's.
+    pub const NIL: Self = Self(Uuid::nil());
+}
+
 impl FromStr for PodUid {
     type Err = PodUidError;
 

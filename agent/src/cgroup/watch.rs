@@ -73,6 +73,8 @@ pub struct PodWatch {
     walked: Instant,
     /// Something has changed since the last walk.
     stale: bool,
+    /// Pods were found by a whole walk.
+    has_walked: bool,
     gone: bool,
     events: VecDeque<CgroupEvent>,
 }
@@ -92,6 +94,7 @@ impl PodWatch {
             counts,
             walked: now,
             stale: true,
+            has_walked: false,
             gone: false,
             events,
         };
@@ -123,6 +126,12 @@ impl PodWatch {
                 self.refresh(Instant::now());
             }
         }
+    }
+
+    /// Whether all that are there are known.
+    #[must_use]
+    pub const fn has_walked(&self) -> bool {
+        self.has_walked
     }
 
     /// The pods that are known.
@@ -207,6 +216,7 @@ impl PodWatch {
             self.events.push_back(CgroupEvent::Degraded(degraded));
         }
         let Ok(found) = found else { return };
+        self.has_walked = true;
         let mut found: BTreeMap<_, _> = found.into_iter().map(|pod| (pod.id, pod)).collect();
         self.known.retain(|id, pod| {
             let stays = found.remove(id).is_some();

@@ -18,7 +18,7 @@ use super::{
     pins,
     query::{self, Hook},
 };
-use crate::{app::error_chain, cgroup::hierarchy, metrics::snapshot::ProgramState};
+use crate::{cgroup::hierarchy, errors::error_chain, metrics::snapshot::ProgramState};
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]

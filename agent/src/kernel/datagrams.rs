@@ -13,7 +13,7 @@ use super::{
     load::Loaded,
     pins::{self, Pins},
 };
-use crate::app::error_chain;
+use crate::errors::error_chain;
 
 impl Loaded {
     /// Lets resolvers in `pod` wait for an answer, where a datagram of theirs is dropped. False: they would not, and nothing

@@ -28,7 +28,6 @@ use super::{
     pins::{MAPS, Pins, PinsError},
     records::Ring,
     verifier,
-    writes::Unwritten,
 };
 
 /// How much the programs log: 0 off, 1 error … 5 trace (`aya_log::Level`). At 0 the verifier removes the code.
@@ -108,7 +107,7 @@ pub struct Loaded {
     pub(super) left_out: BTreeMap<Name, String>,
     /// The pods whose resolvers wait; without a link where it is pinned.
     pub(super) datagrams: HashMap<CgroupId, Option<Link>>,
-    pub(super) unwritten: Unwritten,
+    pub(super) write_error: String,
     /// What the kernel can do.
     pub features: Features,
     /// The maps that the agent writes.
@@ -165,7 +164,7 @@ pub fn load(object: &Object, options: &Options<'_>) -> Result<(Loaded, Ring), Lo
         refused,
         left_out: BTreeMap::new(),
         datagrams: HashMap::new(),
-        unwritten: Unwritten::default(),
+        write_error: String::new(),
         features,
         maps,
         counters,

@@ -18,7 +18,7 @@ use super::{
     object::Object,
     pins::{self, MAPS, Pins, is_pin},
 };
-use crate::app::error_chain;
+use crate::errors::error_chain;
 
 /// What makes two maps the same to programs and to the agent.
 #[derive(Debug, PartialEq)]

@@ -23,7 +23,7 @@ use super::{
     query::Hook,
     syscall::{attributes, bpf},
 };
-use crate::app::error_chain;
+use crate::errors::error_chain;
 
 /// `BPF_LOG_STATS` in include/linux/bpf_verifier.h (5.2): the figures alone.
 const STATISTICS: u32 = 4;

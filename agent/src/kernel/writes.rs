@@ -1,8 +1,4 @@
-//! What should be in the maps: a write that failed is tried again until it succeeds, or a later one of the same key does.
-//!
-//! Knows nothing of what it means.
-
-use std::collections::BTreeMap;
+//! Writes of single entries: what failed is named, and is for the core to do again.
 
 use conngate_common::{
     gate::{ContainerClass, ContainerEntry, GateEntry},
@@ -10,67 +6,43 @@ use conngate_common::{
 };
 
 use super::{load::Loaded, maps::MapAccessError};
-use crate::app::error_chain;
-
-/// The writes that failed, each with the last error; `None`: the entry is to go.
-#[derive(Debug, Default)]
-pub(super) struct Unwritten {
-    gates: BTreeMap<CgroupId, (Option<GateEntry>, String)>,
-    containers: BTreeMap<CgroupId, (Option<ContainerClass>, String)>,
-}
+use crate::errors::error_chain;
 
 impl Loaded {
-    /// A pod's gate is this one, or there is none.
-    pub fn set_gate(&mut self, gate: CgroupId, entry: Option<GateEntry>) {
+    /// A pod's gate is this one, or there is none. False: the kernel has another one.
+    #[must_use]
+    pub fn set_gate(&mut self, gate: CgroupId, entry: Option<GateEntry>) -> bool {
         let written = match entry {
             Some(entry) => self.maps.write_gate(gate, entry),
             None => self.maps.remove_gate(gate),
         };
-        keep(&mut self.unwritten.gates, gate, entry, written);
+        self.is_written(gate, written)
     }
 
-    /// A container is of this class, or is gone.
-    pub fn set_container(&mut self, container: CgroupId, class: Option<ContainerClass>) {
+    /// A container is of this class, or is gone. False: the kernel has another one.
+    #[must_use]
+    pub fn set_container(&mut self, container: CgroupId, class: Option<ContainerClass>) -> bool {
         let written = match class {
             Some(class) => self.maps.write_container(container, ContainerEntry { class: class.code() }),
             None => self.maps.remove_container(container),
         };
-        keep(&mut self.unwritten.containers, container, class, written);
+        self.is_written(container, written)
     }
 
-    /// Tries again what failed.
-    pub fn write_again(&mut self) {
-        for (gate, (entry, _)) in self.unwritten.gates.clone() {
-            self.set_gate(gate, entry);
-        }
-        for (container, (class, _)) in self.unwritten.containers.clone() {
-            self.set_container(container, class);
-        }
-    }
-
-    /// What the maps lack, and why; `None`: nothing.
+    /// Why the last write failed that did.
     #[must_use]
-    pub fn unwritten(&self) -> Option<String> {
-        let Unwritten { gates, containers } = &self.unwritten;
-        let why = gates.values().map(|(_, why)| why).chain(containers.values().map(|(_, why)| why)).next()?;
-        Some(format!("not written, and tried again: {} gates, {} containers: {why}", gates.len(), containers.len()))
+    pub fn write_error(&self) -> &str {
+        &self.write_error
     }
-}
 
-/// Remembers a write that failed, and forgets one that did not. Said in the log when it is news.
-fn keep<T>(
-    unwritten: &mut BTreeMap<CgroupId, (T, String)>,
-    key: CgroupId,
-    entry: T,
-    written: Result<(), MapAccessError>,
-) {
-    match written {
-        Ok(()) => drop(unwritten.remove(&key)),
-        Err(error) => {
-            let error = error_chain(&error);
-            if unwritten.insert(key, (entry, error.clone())).is_none() {
-                tracing::error!(cgroup = key.0, error, "the kernel's entry stays as it was, and is tried again");
-            }
+    fn is_written(&mut self, cgroup: CgroupId, written: Result<(), MapAccessError>) -> bool {
+        let Err(error) = written else { return true };
+        let error = error_chain(&error);
+        // It is tried again four times a second.
+        if error != self.write_error {
+            tracing::error!(cgroup = cgroup.0, error, "the kernel's entry stays as it was, and is tried again");
         }
+        self.write_error = error;
+        false
     }
 }

@@ -12,6 +12,7 @@ pub mod object;
 pub mod pod;
 mod ports;
 pub mod presets;
+pub mod resolve;
 pub mod source;
 pub mod supervise;
 #[cfg(test)]

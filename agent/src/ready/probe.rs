@@ -21,7 +21,7 @@ use tokio::{
 
 use super::url::ReadyUrl;
 use crate::{
-    app::error_chain,
+    errors::error_chain,
     netns::{Netns, NetnsError, NetnsWorker},
 };
 

@@ -184,7 +184,8 @@ impl Node {
                 }
             }
             self.gates.handle(self.now, Event::Listening { gate });
-            if self.closed.contains(&gate) {
+            // Told once a turn, however often they do.
+            if self.closed.contains(&gate) && self.heard.insert(gate) {
                 self.tell(gate, What::Listening);
             }
         }

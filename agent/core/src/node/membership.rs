@@ -38,6 +38,7 @@ impl Node {
             Some(reason) => Event::Resumed { gate, policy, reason },
             None => Event::Enrolled { gate, policy },
         });
+        self.tell(gate, What::Enrolled(policy.mode));
         self.hand_on(gate);
     }
 

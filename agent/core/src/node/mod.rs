@@ -77,6 +77,8 @@ pub struct Node {
     closed: BTreeSet<CgroupId>,
     /// Closed gates with connections that were held.
     holding: BTreeSet<CgroupId>,
+    /// Closed gates of which it was told since the last tick that somebody listens.
+    heard: BTreeSet<CgroupId>,
     /// What the kernel was told last of how many are closed.
     told_closed: u32,
     unwritten_gates: BTreeSet<CgroupId>,
@@ -112,6 +114,7 @@ impl Node {
             resetting: HashMap::new(),
             closed: BTreeSet::new(),
             holding: BTreeSet::new(),
+            heard: BTreeSet::new(),
             told_closed: 0,
             unwritten_gates: BTreeSet::new(),
             unwritten_containers: BTreeSet::new(),
@@ -192,6 +195,7 @@ impl Node {
     }
 
     fn tick(&mut self) {
+        self.heard.clear();
         if self.beat_at <= self.now {
             self.beat_at = after(self.now, HEARTBEAT);
             self.beat();
@@ -252,6 +256,12 @@ impl Node {
     #[must_use]
     pub fn unclassified(&self) -> usize {
         self.unclassified.count()
+    }
+
+    /// How many gates are closed, or may yet be.
+    #[must_use]
+    pub const fn closed_gates(&self) -> u32 {
+        self.told_closed
     }
 
     /// How many pods no source has told of for a minute.

@@ -89,6 +89,8 @@ pub struct Fact {
 /// What happened to a gate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
+    /// Its pod asks for it, or asks for another one.
+    Enrolled(Mode),
     /// It does something else now, or the same for another reason.
     Changed {
         /// What it does.

@@ -11,10 +11,10 @@ use clap::{Args, ValueEnum};
 use self::sources::SourceOptions;
 use super::{Programs, log::LogFormat};
 use crate::{
+    daemon::{self, Config},
     exit::Exit,
     kernel::pins,
     metrics::PodSeries,
-    node::{self, Config},
     pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
     serve::socket,
     shortage,
@@ -132,6 +132,6 @@ fn run(options: Options) -> anyhow::Result<()> {
             bpf_log: options.programs.bpf_log,
             bpf_object: options.programs.bpf_object,
         };
-        node::run(config).await
+        daemon::run(config).await
     })
 }

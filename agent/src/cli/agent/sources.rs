@@ -10,7 +10,7 @@ use clap::Args;
 use hyper::Uri;
 
 use crate::{
-    app::error_chain,
+    errors::error_chain,
     hand,
     pods::source::{self, Config, Kind, kubelet::KubeletConfig, kubelet_trust::Trust},
 };

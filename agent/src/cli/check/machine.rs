@@ -9,13 +9,13 @@ use nix::sys::utsname::uname;
 
 use super::{Finding, Level};
 use crate::{
-    app::error_chain,
     capabilities::NEEDED,
     cgroup::{
         hierarchy::{Hierarchy, HierarchyError},
         kubepods::Kubepods,
     },
     cli::Programs,
+    errors::error_chain,
     kernel::{
         features::kernel_version,
         load::{self, LoadError, without},

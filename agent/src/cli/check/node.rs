@@ -8,7 +8,7 @@ use hyper::Method;
 
 use super::{Finding, Level};
 use crate::{
-    app::error_chain, cgroup::kubepods::Kubepods, cli::client::Client, kernel::pins, printable::printable,
+    cgroup::kubepods::Kubepods, cli::client::Client, errors::error_chain, kernel::pins, printable::printable,
     view::status::Status,
 };
 

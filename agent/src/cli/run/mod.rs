@@ -12,17 +12,22 @@ mod options;
 mod report;
 mod signals;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use conngate_common::counter::Program;
+use conngate_common::{counter::Program, gate::ContainerClass};
+use conngate_core::{
+    node::{Input, What},
+    pod::{Ask, Pod},
+};
 
 pub use self::options::Options;
 use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
 use crate::{
-    app::{App, Home, Node, Notice, error_chain},
     capabilities,
     cgroup::{hierarchy::Hierarchy, scope::Scope},
+    driver::{Driver, Settings},
+    errors::error_chain,
     exit::Exit,
     kernel::{
         features::Lack,
@@ -34,6 +39,7 @@ use crate::{
     netns::{Netns, NetnsWorker},
     shortage::Shortages,
     spec::GateSpec,
+    uid::PodUid,
 };
 
 /// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup. Lookups are not
@@ -118,14 +124,17 @@ impl Session {
     async fn serve(self, scope: &Scope, loaded: Loaded, ring: Ring, signals: Signals) -> anyhow::Result<Exit> {
         let worker = NetnsWorker::start(Shortages::default())?;
         let home = Netns::current(&worker)?;
-        let node = Node {
+        let settings = Settings {
             pod_levels: [self.level; 2],
             shared_parents: Default::default(),
             probe_budget: NonZeroU32::MAX,
             capture_ports: self.spec.capture_ports,
         };
-        let mut app = App::new(loaded, ring, worker, node, Recorded::new(), tokio::runtime::Handle::current())?;
-        app.enrol(scope.id()?, self.spec.clone(), Home::Netns(home));
+        let runtime = tokio::runtime::Handle::current();
+        let mut driver = Driver::new(loaded, ring, worker, settings, Recorded::new(), runtime)?;
+        driver.tell(Input::PodAppeared { uid: PodUid::NIL, gate: scope.id()? });
+        driver.tell(Input::Pod(Arc::new(self.pod())));
+        driver.found_netns(scope.id()?, home);
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;
         let mut gated = match Gated::start(&self.options.command, scope.door()?, signals.original()) {
@@ -136,23 +145,39 @@ impl Session {
             tokio::select! {
                 status = &mut gated.status => break status.context("CMD's status is lost")?,
                 signal = signals.next() => gated.forward(signal?),
-                notice = app.next() => {
-                    let notice = notice?;
-                    if matches!(notice, Notice::Opened(..)) {
-                        app.loaded().detach_listener_hook();
-                    }
-                    reporter.tell(&notice);
+                turned = driver.turn() => turned?,
+            }
+            for fact in driver.facts() {
+                if matches!(fact.what, What::Opened { .. }) {
+                    driver.bpf().detach_listener_hook();
                 }
+                reporter.tell(&fact.what);
             }
         };
         // What the kernel told before CMD's end is still to be said.
-        while let Ok(Ok(notice)) = tokio::time::timeout(Duration::ZERO, app.next()).await {
-            reporter.tell(&notice);
+        while let Ok(turned) = tokio::time::timeout(Duration::ZERO, driver.turn()).await {
+            turned?;
         }
-        match app.loaded().counters.read() {
+        driver.facts().iter().for_each(|fact| reporter.tell(&fact.what));
+        match driver.bpf().counters.read() {
             Ok(counted) => reporter.summary(&counted),
             Err(error) => tracing::warn!(error = error_chain(&error), "no summary"),
         }
         Ok(command::exit(exit))
+    }
+
+    /// CMD as the core knows it: a pod of one cgroup.
+    fn pod(&self) -> Pod {
+        Pod {
+            uid: PodUid::NIL,
+            namespace: String::new(),
+            name: String::new(),
+            ask: Ask::Gate(Box::new(self.spec.clone())),
+            containers: Vec::new(),
+            unlisted: ContainerClass::Gated,
+            ending: false,
+            finished: false,
+            remarks: Vec::new(),
+        }
     }
 }

@@ -16,11 +16,11 @@ use conngate_common::{
     record::{EndedRecord, Outcome, ParkedRecord},
     verdict::Verdict,
 };
+use conngate_core::node::What;
 use serde_json::{Value, json};
 
 use super::options::{AtTimeout, Options, ReadyWhen};
 use crate::{
-    app::Notice,
     cli::Output,
     exit::Exit,
     gate::Summary,
@@ -61,16 +61,14 @@ impl Reporter {
     }
 
     /// Says what happened.
-    pub(super) fn tell(&mut self, notice: &Notice) {
-        match (self.output, notice) {
-            (Output::Text, Notice::Opened(_, summary)) if summary.held != 0 => {
+    pub(super) fn tell(&mut self, what: &What) {
+        match (self.output, what) {
+            (Output::Text, What::Opened { summary, .. }) if summary.held != 0 => {
                 eprintln!("conngate: {}", self.opened(summary));
             }
-            (Output::Text, Notice::Opened(..) | Notice::Held(_) | Notice::Ended(..))
-            | (_, Notice::Unclassified(_) | Notice::Changed(..) | Notice::Listening(_)) => {}
-            (Output::Json, Notice::Held(record)) => say("held", held(record)),
-            (Output::Json, Notice::Ended(record, outcome)) => say("ended", ended(record, *outcome)),
-            (Output::Json, Notice::Opened(_, summary)) => say(
+            (Output::Json, What::Held { record, .. }) => say("held", held(record)),
+            (Output::Json, What::Ended { record, outcome, .. }) => say("ended", ended(record, *outcome)),
+            (Output::Json, What::Opened { summary, .. }) => say(
                 "opened",
                 json!({
                     "reason": summary.reason.word(),
@@ -80,6 +78,23 @@ impl Reporter {
                     "until": self.until_what(summary.reason),
                 }),
             ),
+            (Output::Text, What::Opened { .. } | What::Held { .. } | What::Ended { .. })
+            | (
+                _,
+                What::Enrolled(_)
+                | What::Changed { .. }
+                | What::Classified(_)
+                | What::Unclassified(_)
+                | What::Listening
+                | What::Container { .. }
+                | What::Untold { .. }
+                | What::Renewed
+                | What::Adopted
+                | What::ResetLate
+                | What::Terminating
+                | What::Gone(_)
+                | What::Remark(_),
+            ) => {}
         }
     }
 

@@ -108,16 +108,6 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
     Ok(Packet::new(bytes, len, destination))
 }
 
-/// Where the packet went, after NAT: what has to listen for the connection to be made.
-pub fn captured_at(record: &ParkedRecord) -> Result<SocketAddr, SynError> {
-    let Headers { version, .. } = Headers::parse(record)?;
-    let address = match version {
-        Version::V4 => &record.syn[16..],
-        Version::V6 => &record.syn[24..],
-    };
-    Ok(SocketAddr::new(ip_address(version, address), record.capture_port))
-}
-
 /// The socket's own address and port, before NAT, which leaves the address alone.
 pub fn source(record: &ParkedRecord) -> Result<SocketAddr, SynError> {
     let Headers { version, .. } = Headers::parse(record)?;

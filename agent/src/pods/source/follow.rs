@@ -26,7 +26,7 @@ use super::{
 /// The longest that the server may take for a list, or to take up a watch.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The longest wait between two tries: below the grace ([`crate::app::GRACE`]), so that a pod that starts when the server is
+/// The longest wait between two tries: below the grace ([`conngate_core::node::GRACE`]), so that a pod that starts when the server is
 /// back is known before its first connection is let go.
 const LONGEST: Duration = Duration::from_secs(8);
 

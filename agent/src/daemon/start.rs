@@ -3,7 +3,12 @@
 //! Knows nothing of single pods. Whatever cannot be had is named in /readyz, and tried again: a crash loop tells nobody
 //! anything.
 
-use std::{convert::Infallible, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use conngate_common::{
@@ -18,16 +23,17 @@ use tokio::{
 
 use super::{
     Config,
-    agent::{Agent, Ended, Joined},
-    roster::Roster,
+    journal::Journal,
+    run::{Daemon, Ended, sweeps},
 };
 use crate::{
-    app::{App, Node, error_chain, shared_parents},
     capabilities,
     cgroup::{
+        follow::Follower,
         kubepods::{Kubepods, pod_levels},
-        watch::PodWatch,
     },
+    driver::{Driver, Settings, shared_parents},
+    errors::error_chain,
     hand,
     kernel::{
         attach::AttachError,
@@ -38,7 +44,6 @@ use crate::{
         records::Ring,
         v1,
     },
-    looks::Looks,
     metrics::Recorded,
     netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
@@ -118,7 +123,7 @@ async fn work(
         Recorder::start(&config.sources.runtime, client, name.as_deref().unwrap_or_default(), recorded.clone())
     });
     let sources = Sources::start(config.sources.clone(), tell)?;
-    let node = Node {
+    let settings = Settings {
         pod_levels: levels(&mut loaded, &kubepods, conditions).await,
         // Before the kernel hears of this agent: a class that is taken for a pod lets go of what an earlier agent held.
         shared_parents: shared_parents(&classes(&kubepods)),
@@ -126,17 +131,31 @@ async fn work(
         probe_budget: config.probe_budget,
     };
     let worker = NetnsWorker::start(conditions.shortages().clone())?;
-    let looks = Looks::start(worker.clone())?;
-    let app = App::new(loaded, ring, worker, node, recorded, hand::event_loop("probes")?)?;
-    let roster = Roster::new(config.defaults.clone());
-    let joined = Joined { sources, told, recorder, conditions: conditions.clone(), questions, looks };
-    let mut agent = Agent::new(app, roster, joined, name, config.series);
-    let mut watch = PodWatch::open(kubepods.clone(), std::time::Instant::now());
+    let driver = Driver::new(loaded, ring, worker, settings, recorded.clone(), hand::event_loop("probes")?)?;
+    let (follower, cgroups) = Follower::start(kubepods.clone())?;
+    let mut daemon = Daemon {
+        driver,
+        follower,
+        cgroups,
+        sources,
+        told,
+        questions,
+        defaults: config.defaults.clone(),
+        pods: HashMap::new(),
+        recorder,
+        recorded,
+        conditions: conditions.clone(),
+        sources_say: BTreeMap::new(),
+        journal: Journal::new(),
+        node: name,
+        series: config.series,
+        sweep: sweeps(),
+    };
     loop {
-        let failed = match attach(agent.app.loaded(), &kubepods, conditions) {
+        let failed = match attach(daemon.driver.bpf(), &kubepods, conditions) {
             Ok(()) => {
                 conditions.met(Condition::Programs);
-                match agent.serve(kubepods.clone(), &mut watch).await {
+                match daemon.serve().await {
                     Ok(Ended::RootGone) => None,
                     Err(error) => Some(error_chain(&error)),
                 }
@@ -145,14 +164,15 @@ async fn work(
         };
         if let Some(why) = failed {
             conditions.unmet_because(Condition::Programs, why);
-            turning(conditions, tokio::time::sleep(RETRY)).await;
+            // An event loop that fails is tried again as the programs are.
+            let _ = daemon.beside(tokio::time::sleep(RETRY)).await;
         } else {
             conditions.unmet_because(Condition::Cgroups, "the kubepods cgroup is gone");
         }
-        kubepods = find(config, conditions).await;
-        let levels = levels(agent.app.loaded(), &kubepods, conditions).await;
-        agent.app.set_places(levels, &classes(&kubepods));
-        watch.follow(kubepods.clone());
+        kubepods = daemon.beside(find(config, conditions)).await?;
+        let levels = levels(daemon.driver.bpf(), &kubepods, conditions).await;
+        daemon.driver.set_places(levels, shared_parents(&classes(&kubepods)));
+        daemon.follower.follow(kubepods.clone());
     }
 }
 

@@ -2,18 +2,21 @@
 //!
 //! Knows nothing of who asks or how it is shown.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use conngate_common::{
     counter::Counter,
     gate::{GateState, Mode},
     id::CgroupId,
+    reason::Reason,
     record::ParkedRecord,
 };
 
-use super::agent::Agent;
+use conngate_core::node::Input;
+
+use super::run::Daemon;
 use crate::{
-    app::error_chain,
+    errors::error_chain,
     gate::{Gate, OnTimeout, Readiness},
     kernel::{clock, counters::Counted, query::Hook, records},
     metrics::{
@@ -32,7 +35,7 @@ use crate::{
     },
 };
 
-impl Agent {
+impl Daemon {
     /// Answers; whoever asked may have gone, and then nothing is done for him any more.
     pub(super) fn answer(&mut self, question: Question) {
         match question {
@@ -49,8 +52,8 @@ impl Agent {
     fn snapshot(&mut self) -> Snapshot {
         let gates = self.gates();
         let pods = gates.iter().filter_map(|gate| {
-            let pod = self.roster.pod(*gate)?;
-            let (state, mode) = (self.app.table().gate(*gate)?.state(), self.mode(*gate)?);
+            let pod = self.driver.node().pods().pod(*gate)?;
+            let (state, mode) = (self.driver.node().gates().gate(*gate)?.state(), self.mode(*gate)?);
             let waiting = self.waiting_by_container(*gate);
             let held = self.journal.held(*gate).into_iter();
             let containers = held.map(|(name, held)| {
@@ -66,8 +69,8 @@ impl Agent {
             waiting: self.waiting_now(),
             gates: self.by_state(),
             counted: self.counted(),
-            maps: self.app.loaded().maps.fill().into(),
-            programs: self.app.loaded().programs(),
+            maps: self.driver.bpf().maps.fill().into(),
+            programs: self.driver.bpf().programs(),
             sources: self.sources_say.iter().map(|(source, why)| (*source, why.is_none())).collect(),
             series: self.series,
         }
@@ -80,7 +83,7 @@ impl Agent {
         let mut gates: Vec<_> = self.gates().into_iter().filter_map(|gate| self.gate_view(gate)).collect();
         gates.sort_by_key(|gate| (gate.state != GateState::Holding.word(), std::cmp::Reverse(gate.since)));
         Live {
-            programs: self.app.loaded().programs().into_iter().map(program).collect(),
+            programs: self.driver.bpf().programs().into_iter().map(program).collect(),
             sources: self.sources_say.iter().map(source).collect(),
             totals: Totals {
                 held: counted.of(Counter::Held),
@@ -107,20 +110,22 @@ impl Agent {
     fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
         let (pod, gate) = self.meant(name)?;
         let view = self.gate_view(gate).ok_or_else(|| Refusal::NoGate { pod, why: self.why_not(gate) })?;
-        let enrolled = self.app.enrolled(gate);
-        let closed = self.closed(gate);
+        let enrolled = self.driver.node().workload(gate);
+        let closed = self.driver.node().closed(gate);
         let containers = self
-            .roster
+            .driver
+            .node()
+            .pods()
             .containers(gate)
             .map(|(name, class)| explain::Container { name: name.to_owned(), class: class.word().to_owned() });
         let now = clock::now();
-        let connections = self.app.waiting(gate).into_iter().map(|record| Held {
-            connection: self.connection(record),
+        let connections = self.driver.node().waiting(gate).into_iter().map(|record| Held {
+            connection: connection(record, self.driver.node().pods().container_name(gate, record.container)),
             held_seconds: Duration::from_nanos(now.since(record.first_drop)).as_secs_f64(),
         });
         Ok(Explanation {
             version: VERSION,
-            not_gated: self.roster.why_not(gate),
+            not_gated: self.driver.node().pods().why_not(gate),
             policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(policy),
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
@@ -132,7 +137,7 @@ impl Agent {
 
     /// What the gate `closed` waits for.
     fn waits_for(&self, gate: CgroupId, closed: &Gate) -> WaitsFor {
-        let enrolled = self.app.enrolled(gate);
+        let enrolled = self.driver.node().workload(gate);
         let spec = enrolled.and_then(|enrolled| enrolled.spec.as_ref());
         let url = spec.and_then(|spec| spec.ready_url.as_ref()).filter(|_| closed.policy().mode != Mode::Retry);
         let found = enrolled.and_then(|enrolled| enrolled.found.clone());
@@ -153,37 +158,32 @@ impl Agent {
 
     fn open(&mut self, which: &Which) -> Result<Vec<Opening>, Refusal> {
         let gates = match which {
-            Which::All => self.gates().into_iter().filter(|gate| self.closed(*gate).is_some()).collect(),
+            Which::All => self.gates().into_iter().filter(|gate| self.driver.node().closed(*gate).is_some()).collect(),
             Which::Pod(name) => {
                 let (pod, gate) = self.meant(name)?;
-                if let Some(why) = self.roster.why_not(gate) {
+                if let Some(why) = self.driver.node().pods().why_not(gate) {
                     return Err(Refusal::NoGate { pod, why });
                 }
                 vec![gate]
             }
         };
         let open = |gate: CgroupId| {
-            let closed = self.closed(gate);
+            let closed = self.driver.node().closed(gate);
             let opening = Opening {
-                pod: self.name(gate),
+                pod: self.driver.node().name(gate).to_string(),
                 was_closed: closed.is_some(),
                 waiting: closed.map(|closed| count(closed.waiting().len())).unwrap_or_default(),
             };
             tracing::warn!(pod = opening.pod, was_closed = opening.was_closed, "an operator opens a gate");
-            self.app.open(gate);
+            self.driver.tell(Input::Open(gate));
             opening
         };
         Ok(gates.into_iter().map(open).collect())
     }
 
-    /// The gate of this cgroup, while it is closed.
-    fn closed(&self, gate: CgroupId) -> Option<&Gate> {
-        self.app.table().gate(gate).filter(|gate| gate.state() == GateState::Holding)
-    }
-
     /// The one pod that is meant by `name`, as people call it, and its gate's cgroup.
     fn meant(&self, name: &str) -> Result<(String, CgroupId), Refusal> {
-        let mut meant = self.roster.meant_by(name);
+        let mut meant = self.driver.node().pods().meant_by(name);
         match (meant.pop(), meant.is_empty()) {
             (None, _) => Err(Refusal::Unknown(name.to_owned())),
             (Some((pod, Some(gate))), true) => Ok((pod, gate)),
@@ -199,24 +199,24 @@ impl Agent {
     }
 
     fn why_not(&self, gate: CgroupId) -> String {
-        self.roster.why_not(gate).unwrap_or_else(|| "no source has told of it".to_owned())
+        self.driver.node().pods().why_not(gate).unwrap_or_else(|| "no source has told of it".to_owned())
     }
 
     /// The gates of pods that ask for one, the oldest first: a cgroup's id grows.
     fn gates(&self) -> Vec<CgroupId> {
         let asks = |(id, gate): (CgroupId, &Gate)| (gate.state() != GateState::NotEnrolled).then_some(id);
-        self.app.table().gates().filter_map(asks).collect()
+        self.driver.node().gates().gates().filter_map(asks).collect()
     }
 
     fn mode(&self, gate: CgroupId) -> Option<Mode> {
-        Some(self.app.enrolled(gate)?.spec.as_ref()?.policy.mode)
+        Some(self.driver.node().workload(gate)?.spec.as_ref()?.policy.mode)
     }
 
     fn gate_view(&self, id: CgroupId) -> Option<status::Gate> {
-        let gate = self.app.table().gate(id)?;
-        let uid = self.roster.cgroup(id).map(|cgroup| cgroup.uid.to_string());
+        let gate = self.driver.node().gates().gate(id)?;
+        let uid = self.driver.node().pods().uid(id).map(|uid| uid.to_string());
         Some(status::Gate {
-            pod: self.name(id),
+            pod: self.driver.node().name(id).to_string(),
             uid: uid.unwrap_or_default(),
             cgroup: id.0,
             state: gate.state().word().to_owned(),
@@ -230,49 +230,49 @@ impl Agent {
 
     fn by_state(&self) -> Vec<(GateState, u64)> {
         let mut states: BTreeMap<_, _> = GateState::ALL.iter().map(|state| (*state, 0)).collect();
-        for (_, gate) in self.app.table().gates() {
+        for (_, gate) in self.driver.node().gates().gates() {
             *states.entry(gate.state()).or_default() += 1;
         }
-        states.insert(GateState::Unknown, count(self.roster.undecided().count()));
+        states.insert(GateState::Unknown, count(self.driver.node().pods().undecided().count()));
         states.into_iter().collect()
     }
 
     /// The connections that wait at gates, and those of which nobody has said yet whose they are.
     fn waiting_now(&self) -> u64 {
-        let at_gates: usize = self.app.table().gates().map(|(_, gate)| gate.waiting().len()).sum();
-        count(at_gates + self.waiting.count())
+        let at_gates: usize = self.driver.node().gates().gates().map(|(_, gate)| gate.waiting().len()).sum();
+        count(at_gates + self.driver.node().unclassified())
     }
 
     fn waiting_by_container(&self, gate: CgroupId) -> BTreeMap<String, u64> {
         let mut waiting = BTreeMap::new();
-        for record in self.app.waiting(gate) {
-            let name = self.roster.container_name(gate, record.container).unwrap_or_default();
-            *waiting.entry(name.to_owned()).or_default() += 1;
+        for record in self.driver.node().waiting(gate) {
+            let name = self.driver.node().pods().container_name(gate, record.container);
+            *waiting.entry(name.map(ToString::to_string).unwrap_or_default()).or_default() += 1;
         }
         waiting
     }
 
     fn counted(&mut self) -> Option<Counted> {
-        let counted = self.app.loaded().counters.read();
+        let counted = self.driver.bpf().counters.read();
         counted.inspect_err(|error| tracing::warn!(error = error_chain(error), "the kernel's counters")).ok()
     }
+}
 
-    /// A held connection, as it is shown.
-    pub(super) fn connection(&self, record: &ParkedRecord) -> Connection {
-        let connector = &record.connector;
-        Connection {
-            socket: record.header.socket.0,
-            reason: super::reason(record.reason).word().to_owned(),
-            destination: records::destination(record).to_string(),
-            capture_port: record.capture_port,
-            container: self.roster.container_name(record.header.gate, record.container).map(str::to_owned),
-            process: (connector.tgid != 0).then(|| Process {
-                pid: connector.tgid,
-                uid: connector.uid,
-                name: records::command(connector),
-            }),
-            since: Time(clock::wall(record.first_drop)),
-        }
+/// A held connection, as it is shown; `container` is the name of its container, where it is known.
+pub(super) fn connection(record: &ParkedRecord, container: Option<&Arc<str>>) -> Connection {
+    let connector = &record.connector;
+    Connection {
+        socket: record.header.socket.0,
+        reason: Reason::try_from(record.reason).unwrap_or(Reason::Invalid).word().to_owned(),
+        destination: records::destination(record).to_string(),
+        capture_port: record.capture_port,
+        container: container.map(ToString::to_string),
+        process: (connector.tgid != 0).then(|| Process {
+            pid: connector.tgid,
+            uid: connector.uid,
+            name: records::command(connector),
+        }),
+        since: Time(clock::wall(record.first_drop)),
     }
 }
 

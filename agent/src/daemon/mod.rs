@@ -1,24 +1,16 @@
-//! The node agent: one loop that joins pods, cgroups and gates.
-//!
-//! Knows nothing of Kubernetes' types or of eBPF: `pods`, `cgroup` and `app` speak for them. What a pod's cgroup and what a
-//! source tells meet in the [`roster`]; connections that are held before anybody knows whose they are wait in `waiting`.
+//! The node agent: what runs on every node of a cluster.
 //!
 //! Invariants:
 //! - Whatever is missing (rights, the kubepods root, a source) is named in /readyz and awaited; the agent does not end for it.
 //! - What it leaves behind on SIGTERM works without it: programs, maps and gates stay pinned for the successor.
 
-mod agent;
 mod answers;
-mod classify;
-mod inherit;
 mod journal;
-pub mod roster;
+mod run;
 mod start;
 mod tell;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
-
-use conngate_common::reason::Reason;
 
 use crate::{
     metrics::PodSeries,
@@ -26,11 +18,6 @@ use crate::{
 };
 
 pub use self::start::run;
-
-/// A reason that the kernel told of.
-fn reason(code: u32) -> Reason {
-    Reason::try_from(code).unwrap_or(Reason::Invalid)
-}
 
 /// What the agent is told on its command line.
 #[derive(Clone)]

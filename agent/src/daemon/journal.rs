@@ -93,11 +93,6 @@ impl Journal {
         self.gates.get(&gate).map(|entry| entry.decisions.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// How the gate's pod was called last.
-    pub(super) fn name(&self, gate: CgroupId) -> Option<String> {
-        self.gates.get(&gate).map(|entry| entry.pod.clone())
-    }
-
     /// Since when a gate is in its state.
     pub(super) fn since(&self, gate: CgroupId) -> Option<Time> {
         self.gates.get(&gate)?.since
@@ -185,5 +180,4 @@ fn keep<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
 mod tests;

@@ -1,0 +1,152 @@
+//! What happens to gates is told: to the journal, the log, the metrics, and as Kubernetes Events on the pod.
+//!
+//! The log has one line at info for each life of a gate, and nothing of single connections above debug.
+
+use std::time::Duration;
+
+use conngate_common::{
+    gate::{GateState, Mode},
+    reason::Reason,
+    record::{EndedRecord, Outcome},
+};
+use conngate_core::{
+    node::{Fact, What},
+    pod::Remark,
+};
+
+use super::{answers::connection, run::Daemon};
+use crate::{
+    gate::Summary,
+    kernel::clock,
+    pods::events::Happening,
+    url::ReadyUrl,
+    view::{Time, event},
+};
+
+impl Daemon {
+    /// Tells of something that happened to a gate.
+    pub(super) fn tell(&mut self, fact: Fact) {
+        let Fact { at, gate, pod, uid, what } = fact;
+        let pod = &*pod;
+        let event = |recorder: &Self, happening, note: &str| {
+            if let Some(pod) = uid.and_then(|uid| recorder.pods.get(&uid)) {
+                recorder.recorder.record(pod, happening, note);
+            }
+        };
+        let told = match what {
+            What::Changed { state, reason, mode } => {
+                tracing::debug!(pod, %state, %reason, mode = mode.map(Mode::word), "gate changed");
+                changed(state, reason, mode)
+            }
+            What::Opened { summary, found } => {
+                let Summary { reason, held, longest, waiting } = summary;
+                let seconds = longest.as_secs_f64();
+                tracing::info!(pod, %reason, held, waiting, seconds, "gate opened");
+                self.recorded.opened(reason);
+                if held != 0 {
+                    let happening =
+                        if reason == Reason::Timeout { Happening::GateTimedOut } else { Happening::GateOpened };
+                    event(self, happening, &note(&summary, found));
+                }
+                opened(&summary)
+            }
+            What::Held { record, container, is_first } => {
+                let connection = connection(&record, container.as_ref());
+                let held_us = clock::now().since(record.first_drop) / 1000;
+                let (reason, socket) = (&connection.reason, connection.socket);
+                tracing::debug!(pod, reason, socket, held_us, "connection held");
+                if is_first {
+                    let note = "Connections that the mesh captures are held until its proxy is ready";
+                    event(self, Happening::ConnectionsHeld, note);
+                }
+                event::What::Held(connection)
+            }
+            What::Ended { record, outcome, after_ready } => {
+                tracing::debug!(pod, %outcome, socket = record.header.socket.0, "connection waits no longer");
+                if let Some(after_ready) = after_ready {
+                    self.recorded.connected(after_ready);
+                }
+                ended(&record, outcome)
+            }
+            What::Listening => {
+                tracing::debug!(pod, "somebody listens on a capture port");
+                event::What::Listening
+            }
+            What::Container { name, class } => {
+                tracing::debug!(pod, container = &*name, %class, "container told apart");
+                event::What::Container { container: name.to_string(), class: class.word().to_owned() }
+            }
+            What::Terminating => {
+                tracing::debug!(pod, reason = %Reason::Terminating, "nothing is held any longer");
+                event::What::Terminating
+            }
+            What::Gone(closed) => {
+                if let Some((reason, held)) = closed {
+                    tracing::info!(pod, %reason, held, "gate gone");
+                }
+                event::What::Gone
+            }
+            What::Enrolled(mode) => return tracing::debug!(pod, %mode, "gated"),
+            What::Classified(after) => return self.recorded.classified(after),
+            What::Unclassified(connections) => {
+                return tracing::warn!(pod, connections, "not held: nobody can say which container's they are");
+            }
+            What::Untold { why, by_status } => {
+                return tracing::debug!(pod, error = why, by_status, "its mounts do not tell a container");
+            }
+            What::Renewed => return tracing::info!(pod, "the pod begins anew, in another network namespace"),
+            What::Adopted => {
+                let message = "no source tells of an inherited gate's pod: it opens for a listener";
+                return tracing::warn!(pod, gate = gate.0, "{message}");
+            }
+            What::ResetLate => {
+                return tracing::warn!(pod, "its connections are not reset in time: what is left is released");
+            }
+            What::Remark(Remark::InvalidAnnotation(bad)) => {
+                tracing::warn!(pod, bad, "not gated");
+                return event(self, Happening::InvalidAnnotation, &format!("The pod is not gated: {bad}"));
+            }
+            What::Remark(Remark::UnknownAnnotations(keys)) => {
+                return tracing::warn!(pod, keys = keys.join(", "), "annotations that mean nothing");
+            }
+        };
+        self.journal.happened(gate, pod, Time(clock::wall(at)), told);
+    }
+}
+
+fn changed(state: GateState, reason: Reason, mode: Option<Mode>) -> event::What {
+    let mode = mode.map(|mode| mode.word().to_owned());
+    event::What::Changed { state: state.word().to_owned(), reason: reason.word().to_owned(), mode }
+}
+
+fn opened(summary: &Summary) -> event::What {
+    event::What::Opened {
+        reason: summary.reason.word().to_owned(),
+        held: summary.held,
+        waiting: u64::try_from(summary.waiting).unwrap_or(u64::MAX),
+        longest_seconds: summary.longest.as_secs_f64(),
+    }
+}
+
+fn ended(record: &EndedRecord, outcome: Outcome) -> event::What {
+    event::What::Ended {
+        socket: record.header.socket.0,
+        outcome: outcome.word().to_owned(),
+        attempts: record.attempts,
+        held_seconds: Duration::from_nanos(record.header.at.since(record.first_drop)).as_secs_f64(),
+    }
+}
+
+/// What the Event on the pod says.
+fn note(summary: &Summary, found: Option<(ReadyUrl, String)>) -> String {
+    let Summary { reason, held, longest, waiting } = summary;
+    let seconds = longest.as_secs_f64();
+    if *reason != Reason::Timeout {
+        return format!("Connections held: {held}, the longest for {seconds:.1} s; opened: {reason}");
+    }
+    let found = found.map_or_else(
+        || "nobody listened on its capture ports".to_owned(),
+        |(url, found)| format!("{url} said last: {found}"),
+    );
+    format!("The proxy was not ready after {seconds:.1} s ({found}); connections held: {held}, waiting: {waiting}")
+}
