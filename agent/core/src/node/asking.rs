@@ -32,7 +32,16 @@ const QUIET: Duration = Duration::from_millis(750);
 pub(super) struct Probes {
     budget: Budget,
     due: BTreeSet<(MonoTime, CgroupId)>,
-    at: BTreeMap<CgroupId, MonoTime>,
+    at: BTreeMap<CgroupId, Waits>,
+}
+
+/// A question that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    /// Its turn, by the budget.
+    turn: MonoTime,
+    /// When it is asked: later where the proxy is quiet.
+    at: MonoTime,
 }
 
 impl Probes {
@@ -46,15 +55,28 @@ impl Probes {
     }
 
     pub(super) fn forget(&mut self, gate: CgroupId) {
-        if let Some(at) = self.at.remove(&gate) {
-            self.due.remove(&(at, gate));
+        if let Some(waits) = self.at.remove(&gate) {
+            self.due.remove(&(waits.at, gate));
         }
     }
 
-    fn ask(&mut self, gate: CgroupId, at: MonoTime) {
+    /// Asks when it is its turn, and so much `later`.
+    fn ask(&mut self, gate: CgroupId, now: MonoTime, later: Duration) {
+        let turn = self.budget.take(now);
+        self.wait(gate, Waits { turn, at: after(turn, later) });
+    }
+
+    /// A question that waits is asked as soon as it is its turn.
+    fn hurry(&mut self, gate: CgroupId) {
+        if let Some(waits) = self.at.get(&gate).copied() {
+            self.wait(gate, Waits { at: waits.turn, ..waits });
+        }
+    }
+
+    fn wait(&mut self, gate: CgroupId, waits: Waits) {
         self.forget(gate);
-        self.due.insert((at, gate));
-        self.at.insert(gate, at);
+        self.due.insert((waits.at, gate));
+        self.at.insert(gate, waits);
     }
 
     fn take_due(&mut self, now: MonoTime) -> Vec<CgroupId> {
@@ -70,9 +92,8 @@ impl Node {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
         match (want, workload.spec.as_ref().and_then(|spec| spec.ready_url.as_ref()), workload.netns) {
             (Want::Ready, Some(_), Some(_)) => {
-                let turn = self.probes.budget.take(self.now);
                 let quiet = if workload.quiet { QUIET } else { Duration::ZERO };
-                self.probes.ask(gate, after(turn, quiet));
+                self.probes.ask(gate, self.now, quiet);
                 self.probe_due();
             }
             (Want::Ready, Some(_), None) => {
@@ -178,10 +199,7 @@ impl Node {
             }
             if let Some(workload) = self.workloads.get_mut(&gate).filter(|workload| workload.port() == Some(port)) {
                 workload.quiet = false;
-                // A question that waits for its turn is asked now.
-                if self.probes.at.contains_key(&gate) {
-                    self.probes.ask(gate, self.now);
-                }
+                self.probes.hurry(gate);
             }
             self.gates.handle(self.now, Event::Listening { gate });
             if self.closed.contains(&gate) {

@@ -248,6 +248,23 @@ fn proxies_are_asked_within_the_budget() {
 }
 
 #[test]
+fn listener_does_not_make_its_proxy_be_asked_before_its_turn() {
+    let mut node = Bench { node: Node::new(ms(1_000), NonZeroU32::new(10).unwrap()) };
+    for number in 1..=30 {
+        let gate = CgroupId(number);
+        node.handle(ms(1_000), Input::PodAppeared { uid: uid(number), gate });
+        node.handle(ms(1_000), told(pod(number, Ask::Gate(Box::new(spec(POLICY))))));
+        node.handle(ms(1_000), Input::Sandbox { gate, sandbox: seen(number) });
+    }
+    let asked = |outputs: Vec<Output>| {
+        outputs.iter().filter(|output| matches!(output, Output::Probe { gate: CgroupId(30), .. })).count()
+    };
+    let early = (0..100).map(|_| asked(node.handle(ms(1_001), listening(30, PORT, true)))).sum::<usize>();
+    assert_eq!((early, asked(node.outputs_until(ms(3_500)))), (0, 0), "29 others ask before");
+    assert_eq!(asked(node.outputs_until(ms(4_000))), 1);
+}
+
+#[test]
 fn timeout_opens_the_gate_and_says_what_the_proxy_said_last() {
     let mut bench = Bench::with(POLICY);
     bench.handle(ms(1_001), held(parked(1, ms(1_001))));
