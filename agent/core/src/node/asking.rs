@@ -104,11 +104,12 @@ impl Node {
         }
     }
 
-    /// Asks those whose turn it is.
+    /// Asks those whose turn it is. A gate that was opened meanwhile has no question any more.
     pub(super) fn probe_due(&mut self) {
         for gate in self.probes.take_due(self.now) {
             let Some(workload) = self.workloads.get(&gate) else { continue };
-            match (workload.spec.as_ref().and_then(|spec| spec.ready_url.clone()), workload.netns) {
+            let url = workload.spec.as_ref().and_then(|spec| spec.ready_url.clone());
+            match (url.filter(|_| self.closed(gate).is_some()), workload.netns) {
                 (Some(url), Some(netns)) => {
                     self.outputs.push_back(Output::Probe { gate, netns, url, deadline: workload.deadline() });
                 }

@@ -265,6 +265,19 @@ fn listener_does_not_make_its_proxy_be_asked_before_its_turn() {
 }
 
 #[test]
+fn proxy_of_a_gate_that_was_opened_before_its_turn_is_not_asked() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(1_001), looked(Answer::NotReady, Why::First));
+    bench.handle(ms(1_001), probed(Answer::Unanswered));
+    assert_eq!(probes(&bench.outputs_until(ms(1_010))), 0, "it is quiet, and asked later");
+    bench.handle(ms(1_011), Input::Open(GATE));
+    assert_eq!(probes(&bench.outputs_until(ms(5_000))), 0);
+    bench.handle(ms(5_001), there([CgroupId(73)]));
+    let outputs = bench.handle(ms(5_002), sandbox(seen(2)));
+    assert_eq!(probes(&outputs), 1, "no question is left open");
+}
+
+#[test]
 fn timeout_opens_the_gate_and_says_what_the_proxy_said_last() {
     let mut bench = Bench::with(POLICY);
     bench.handle(ms(1_001), held(parked(1, ms(1_001))));
