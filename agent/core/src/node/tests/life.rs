@@ -65,6 +65,39 @@ fn reset_is_overtaken_by_nothing_of_its_gate() {
 }
 
 #[test]
+fn container_that_starts_while_connections_are_reset_lets_nothing_pass_before_they_are() {
+    let mut bench = Bench::with(RESET);
+    bench.handle(ms(1_000), unclassified(parked(1, ms(1_000))));
+    bench.handle(ms(1_000), named(APP, "app"));
+    bench.handle(ms(1_001), probed(Answer::NotReady));
+    bench.run(ms(2_000));
+    let outputs = bench.handle(ms(2_001), there([APP, PROXY, PAUSE, CgroupId(75)]));
+    assert_eq!((classes(&outputs), written(&outputs)), (vec![], vec![]));
+    let outputs = bench.handle(ms(2_002), Input::WasReset(GATE));
+    let (open, closed) = ((GateState::Open, Reason::Timeout), (GateState::Holding, Reason::NotReady));
+    assert_eq!(written(&outputs), [Some(open), Some(closed)]);
+    assert_eq!(classes(&outputs), [(APP, Some(ContainerClass::Exempt))]);
+}
+
+/// A19
+#[test]
+fn pod_that_goes_while_its_connections_are_reset_is_told_of_no_more() {
+    let mut bench = Bench::with(RESET);
+    bench.handle(ms(1_000), held(parked(1, ms(1_000))));
+    bench.handle(ms(1_001), probed(Answer::NotReady));
+    bench.run(ms(2_000));
+    let outputs = bench.handle(ms(2_001), VANISHED());
+    assert!(
+        matches!(facts(&outputs)[..], [What::Changed { .. }, What::Opened { .. }, What::Gone(None)]),
+        "{outputs:?}"
+    );
+    assert_eq!(written(&outputs).last(), Some(&None));
+    assert_eq!(bench.handle(ms(2_002), Input::WasReset(GATE)), []);
+    let later = bench.outputs_until(ms(5_000));
+    assert!(later.iter().all(|output| matches!(output, Output::Beat { .. })), "{later:?}");
+}
+
+#[test]
 fn reset_that_takes_too_long_holds_its_gate_up_for_a_second() {
     let mut bench = Bench::with(RESET);
     bench.handle(ms(1_000), held(parked(1, ms(1_000))));
