@@ -137,6 +137,7 @@ impl Node {
             }
         };
         if self.pods.uid(gate).is_some() {
+            self.inherited_containers.remove(&container);
             let class = self.pods.identified(gate, container, name.clone());
             self.outputs.push_back(Output::WriteContainer(container, Some(class)));
             self.tell(gate, What::Container { name, class });

@@ -253,6 +253,41 @@ fn inherited_containers_of_declined_pods_go_and_those_of_gated_ones_are_told_apa
     }
 }
 
+/// A20
+#[test]
+fn inherited_containers_of_a_pod_that_is_decided_later_go_or_are_told_apart_then() {
+    for (ask, identifies, goes) in [
+        (Ask::Gate(Box::new(spec(POLICY))), true, vec![]),
+        (Ask::None("it does not ask".to_owned()), false, vec![(APP, None)]),
+    ] {
+        let mut bench = Bench::new();
+        bench.handle(ms(1_000), inherited(POLICY, GateState::Holding, Reason::NotReady, &[APP]));
+        let undecided = told(pod(1, Ask::Undecided("its namespace is not known yet".to_owned())));
+        for input in [APPEARED(), there([APP]), undecided, Input::Walked] {
+            bench.handle(ms(1_001), input);
+        }
+        assert_eq!(classes(&bench.handle(ms(1_002), Input::Synced)), [], "nobody can say");
+        bench.handle(ms(1_003), told(pod(1, ask)));
+        let outputs = bench.outputs_until(ms(6_000));
+        let asked = outputs.contains(&Output::Identify { gate: GATE, container: APP });
+        assert_eq!((asked, classes(&outputs)), (identifies, goes));
+    }
+}
+
+/// A20
+#[test]
+fn inherited_container_that_ends_before_it_is_told_apart_goes() {
+    let mut bench = Bench::new();
+    bench.handle(ms(1_000), inherited(POLICY, GateState::Holding, Reason::NotReady, &[APP, PROXY]));
+    for input in [APPEARED(), there([APP, PROXY]), told(asking(POLICY)), Input::Walked, Input::Synced] {
+        bench.handle(ms(1_001), input);
+    }
+    bench.handle(ms(1_002), named(PROXY, "istio-proxy"));
+    bench.handle(ms(1_003), there([PROXY]));
+    assert_eq!(classes(&bench.outputs_until(ms(6_000))), [(APP, None)]);
+    assert_eq!(classes(&bench.handle(ms(6_001), VANISHED())), [(PROXY, None)]);
+}
+
 /// A18
 #[test]
 fn adopted_gate_takes_in_what_waits_and_opens_for_a_listener() {
