@@ -321,8 +321,8 @@ fn container_that_ended_while_it_passed_leaves_nothing_behind() {
 #[test]
 fn containers_listed_say_who_came_and_who_went() {
     let mut pods = joined(&asking(Mode::Hold));
-    pods.listed(GATE, there([(APP, "app")]));
     let mut listed = |there| pods.listed(GATE, there).0;
+    assert_eq!(listed(there([(APP, "app")])), Containers::default(), "nobody knows since when");
     assert_eq!(listed(there([(APP, "app")])), Containers { came: false, went: false });
     assert_eq!(listed(there([(APP, "app"), (PROXY, "proxy")])), Containers { came: true, went: false });
     assert_eq!(listed(there([(PROXY, "proxy")])), Containers { came: false, went: true });

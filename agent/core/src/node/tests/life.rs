@@ -214,6 +214,18 @@ fn inherited_open_gate_stays_open_for_its_reason() {
 }
 
 #[test]
+fn inherited_gate_that_timed_out_is_closed_by_a_container_that_starts_and_not_by_those_that_are_there() {
+    let mut bench = Bench::new();
+    bench.handle(ms(1_000), inherited(POLICY, GateState::Open, Reason::Timeout, &[]));
+    for input in [told(asking(POLICY)), APPEARED()] {
+        bench.handle(ms(1_001), input);
+    }
+    assert_eq!(written(&bench.handle(ms(1_002), there([APP, PROXY]))), []);
+    let outputs = bench.handle(ms(1_003), there([APP, PROXY, CgroupId(75)]));
+    assert_eq!(written(&outputs), [Some((GateState::Holding, Reason::NotReady))]);
+}
+
+#[test]
 fn inherited_closed_gate_stays_closed_is_counted_and_asked() {
     let mut bench = Bench::new();
     let outputs = bench.handle(ms(1_000), inherited(POLICY, GateState::Holding, Reason::NotReady, &[]));
