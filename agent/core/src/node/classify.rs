@@ -122,7 +122,14 @@ impl Node {
         }
         let name: Arc<str> = match found {
             Found::Named(name) => name.into(),
-            Found::Sandbox | Found::Gone => "".into(),
+            Found::Sandbox => "".into(),
+            // Nothing to remember: its cgroup was listed as gone, or will be.
+            Found::Gone => {
+                for record in self.unclassified.container_is_known((gate, container)) {
+                    self.pass(record);
+                }
+                return;
+            }
             Found::Untold { id, not_yet, why } => {
                 let Some(since) = self.unclassified.not_yet(self.now, (gate, container)) else { return };
                 // The status comes late, and of a container that starts now it may say nothing or the last one.

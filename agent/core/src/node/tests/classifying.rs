@@ -74,6 +74,17 @@ fn container_whose_mounts_never_tell_is_named_by_its_status_at_once_and_by_no_ot
     assert_eq!(classes(&outputs), [(APP, Some(ContainerClass::Gated))]);
 }
 
+#[test]
+fn container_that_is_gone_leaves_no_entry_behind() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(1_001), unclassified(parked(1, ms(1_001))));
+    bench.handle(ms(1_002), there([PROXY, PAUSE]));
+    let outputs = bench.handle(ms(1_003), identified(APP, Found::Gone));
+    assert_eq!((classes(&outputs), bench.node.unclassified(), replayed(&outputs)), (vec![], 0, vec![1]));
+    let outputs = bench.handle(ms(1_004), VANISHED());
+    assert_eq!(classes(&outputs), []);
+}
+
 /// A4
 #[test]
 fn undecided_pod_is_not_declined_and_what_is_held_waits_for_the_grace() {
