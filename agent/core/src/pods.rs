@@ -180,6 +180,13 @@ impl PodTable {
         entry.reclassify()
     }
 
+    /// Who hears of it has forgotten whether the proxy was vouched for.
+    pub fn vouch_again(&mut self, gate: CgroupId) -> Vec<Change> {
+        let Some(entry) = self.entry_mut(gate) else { return Vec::new() };
+        entry.vouched = false;
+        entry.settle()
+    }
+
     fn settle(&mut self, uid: PodUid) -> Vec<Change> {
         self.entries.get_mut(&uid).map(Entry::settle).unwrap_or_default()
     }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     num::NonZeroU32,
     time::Duration,
 };
@@ -155,23 +156,44 @@ impl Node {
         }
     }
 
-    /// The pod's network namespace is to be looked for, unless somebody does.
-    fn ask_for_netns(&mut self, gate: CgroupId) {
-        if self.workloads.get(&gate).is_some_and(|workload| !workload.looking && workload.netns.is_none()) {
+    /// The pod's network namespace is to be looked for, unless somebody does or it is known.
+    pub(super) fn ask_for_netns(&mut self, gate: CgroupId) {
+        let is_wanted = |workload: &Workload| workload.netns.is_none() && !workload.sandbox.is_open();
+        if self.workloads.get(&gate).is_some_and(is_wanted) {
             self.find_netns(gate);
         }
     }
 
-    /// The pod's network namespace is to be looked for (again): one that is under way may have looked too early.
+    /// The pod's network namespace is to be looked for (again): a look that is under way may come too early, and is followed by
+    /// another.
     pub(super) fn find_netns(&mut self, gate: CgroupId) {
-        if let Some(workload) = self.workloads.get_mut(&gate) {
-            workload.looking = true;
+        if self.workloads.get_mut(&gate).is_some_and(|workload| workload.sandbox.ask()) {
             self.outputs.push_back(Output::FindNetns(gate));
         }
     }
 
+    /// Those that could not be seen are looked for again.
+    pub(super) fn find_unseen(&mut self) {
+        let was_unseen =
+            |(gate, workload): (&CgroupId, &mut Workload)| mem::take(&mut workload.unseen).then_some(*gate);
+        let mut unseen: Vec<_> = self.workloads.iter_mut().filter_map(was_unseen).collect();
+        unseen.sort_unstable();
+        unseen.into_iter().for_each(|gate| self.find_netns(gate));
+    }
+
     /// The pod's network namespace was looked for.
     pub(super) fn found_netns(&mut self, gate: CgroupId, sandbox: Sandbox) {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        workload.unseen = sandbox == Sandbox::Unknown;
+        let again = workload.sandbox.answered();
+        self.saw_netns(gate, sandbox);
+        if again {
+            self.find_netns(gate);
+        }
+    }
+
+    /// The pod's network namespace was seen.
+    pub(super) fn saw_netns(&mut self, gate: CgroupId, sandbox: Sandbox) {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
         match workload.saw(sandbox) {
             Life::Same => {}
@@ -186,6 +208,9 @@ impl Node {
                 self.tell(gate, What::Renewed);
                 self.outputs.push_back(Output::Release(gate));
                 self.event(Event::Renewed { gate });
+                // What the kubelet says is of containers that are there: it is as true of this life.
+                let changes = self.pods.vouch_again(gate);
+                self.change(changes);
             }
         }
     }

@@ -118,7 +118,7 @@ impl Node {
     pub(super) fn identified(&mut self, gate: CgroupId, container: CgroupId, found: Found, sandbox: Sandbox) {
         // A container is in its pod's namespace; another one that is known wins.
         if self.workloads.get(&gate).is_some_and(|workload| workload.netns().is_none()) {
-            self.found_netns(gate, sandbox);
+            self.saw_netns(gate, sandbox);
         }
         let name: Arc<str> = match found {
             Found::Named(name) => name.into(),

@@ -38,6 +38,10 @@ impl Node {
             Some(reason) => Event::Resumed { gate, policy, reason },
             None => Event::Enrolled { gate, policy },
         });
+        if inherited.is_some() {
+            // Nobody asks the proxy of an open gate: a sandbox that is made anew would pass for the first.
+            self.ask_for_netns(gate);
+        }
         self.hand_on(gate);
     }
 

@@ -200,6 +200,7 @@ impl Node {
             self.sweep_at = after(self.now, SWEEP);
             self.adopt();
             self.reconcile_containers();
+            self.find_unseen();
             self.expire();
             self.overdue = self.undecided.at(self.now, self.pods.undecided());
         }

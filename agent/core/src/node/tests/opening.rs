@@ -172,6 +172,73 @@ fn pod_whose_processes_are_all_gone_has_a_closed_gate_until_they_come_back() {
     assert_eq!(probes(&bench.handle(ms(2_500), sandbox(seen(1)))), 1);
 }
 
+/// A8
+#[test]
+fn namespace_is_looked_for_by_one_at_a_time_and_again_after_a_look_that_may_have_come_too_early() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(1_001), probed(Answer::Ready));
+    assert_eq!(bench.handle(ms(2_000), there([APP, PROXY])), [Output::FindNetns(GATE)]);
+    assert_eq!(bench.handle(ms(2_001), there([APP])), []);
+    assert_eq!(bench.handle(ms(2_002), sandbox(seen(1))), [Output::FindNetns(GATE)]);
+    let outputs = bench.handle(ms(2_003), sandbox(seen(2)));
+    assert_eq!(written(&outputs), [Some((GateState::Holding, Reason::NotReady))]);
+    assert!(!outputs.contains(&Output::FindNetns(GATE)));
+}
+
+#[test]
+fn container_seen_in_its_namespace_answers_no_look_for_it() {
+    let mut bench = Bench::new();
+    for input in [APPEARED(), told(asking(POLICY)), unclassified(parked(1, ms(1_000)))] {
+        bench.handle(ms(1_000), input);
+    }
+    bench.handle(ms(1_001), named(APP, "app"));
+    let outputs = bench.outputs_until(ms(2_000));
+    assert!(!outputs.contains(&Output::FindNetns(GATE)), "it is being looked for");
+    let found = Found::Named("istio-proxy".to_owned());
+    bench.handle(ms(2_001), Input::Identified { gate: GATE, container: PROXY, found, sandbox: seen(1) });
+    assert_eq!(bench.node.workload(GATE).unwrap().netns(), Some(netns(1)));
+}
+
+/// A8
+#[test]
+fn namespace_that_could_not_be_seen_is_looked_for_again() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(1_001), probed(Answer::Ready));
+    bench.handle(ms(2_000), there([APP]));
+    bench.handle(ms(2_001), sandbox(Sandbox::Unknown));
+    assert!(bench.is_open() && bench.outputs_until(ms(6_000)).contains(&Output::FindNetns(GATE)));
+    bench.handle(ms(6_001), sandbox(seen(2)));
+    assert!(!bench.is_open() && !bench.outputs_until(ms(12_000)).contains(&Output::FindNetns(GATE)));
+}
+
+/// A8
+#[test]
+fn sandbox_made_anew_closes_a_gate_that_an_earlier_agent_left_open() {
+    let mut bench = Bench::new();
+    let gates = vec![(GATE, spec(POLICY).entry(GateState::Open, Reason::Ready))];
+    bench.handle(ms(1_000), Input::Inherited { gates, containers: Vec::new() });
+    bench.handle(ms(1_000), APPEARED());
+    bench.handle(ms(1_000), there([APP, PROXY, PAUSE]));
+    assert!(bench.handle(ms(1_000), told(asking(POLICY))).contains(&Output::FindNetns(GATE)));
+    bench.handle(ms(1_001), sandbox(seen(1)));
+    assert!(bench.is_open());
+    bench.handle(ms(2_000), there([CgroupId(73)]));
+    bench.handle(ms(2_001), sandbox(seen(2)));
+    assert_eq!(bench.state(), Some((GateState::Holding, Reason::NotReady)));
+}
+
+#[test]
+fn proxy_vouched_for_before_its_new_namespace_was_seen_is_vouched_for_there() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(1_001), probed(Answer::Unanswered));
+    bench.handle(ms(2_000), there([CgroupId(73), CgroupId(74)]));
+    bench.handle(ms(2_001), ready_by_status(POLICY, "id-74"));
+    bench.handle(ms(2_002), sandbox(seen(2)));
+    let mut outputs = bench.handle(ms(2_003), probed(Answer::Unanswered));
+    outputs.extend(bench.handle(ms(2_004), probed(Answer::Unanswered)));
+    assert_eq!(looks(&outputs, Why::Probe).len(), 1, "the kubelet's word counts");
+}
+
 #[test]
 fn quiet_proxy_is_asked_but_once_a_second_and_at_once_when_somebody_listens() {
     let mut bench = Bench::with(POLICY);
