@@ -67,12 +67,14 @@ struct Entry {
     remarks: Vec<Remark>,
     /// The cgroups of its containers, the sandbox's among them, as they were listed last, and the containers' ids.
     there: BTreeMap<CgroupId, Option<String>>,
+    /// They were listed at all: of those that are there at first nobody knows when they came.
+    listed: bool,
     identified: BTreeMap<CgroupId, Identified>,
     /// Those that waited in vain, and are not made to wait again.
     passed: BTreeSet<CgroupId>,
 }
 
-/// How a pod's containers are others than before.
+/// How a pod's containers are others than before, where they were listed before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Containers {
     /// Some have come.
@@ -144,13 +146,13 @@ impl PodTable {
     pub fn listed(&mut self, gate: CgroupId, there: BTreeMap<CgroupId, Option<String>>) -> (Containers, Vec<Change>) {
         let Some(entry) = self.entry_mut(gate) else { return Default::default() };
         let containers = Containers {
-            came: there.keys().any(|id| !entry.there.contains_key(id)),
+            came: entry.listed && there.keys().any(|id| !entry.there.contains_key(id)),
             went: entry.there.keys().any(|id| !there.contains_key(id)),
         };
         let gone: Vec<_> = entry.identified.keys().filter(|id| !there.contains_key(id)).copied().collect();
         entry.identified.retain(|id, _| there.contains_key(id));
         entry.passed.retain(|id| there.contains_key(id));
-        entry.there = there;
+        (entry.there, entry.listed) = (there, true);
         let mut changes: Vec<_> = gone.into_iter().map(|id| Change::Container(id, None)).collect();
         changes.extend(entry.settle());
         (containers, changes)
@@ -176,6 +178,13 @@ impl PodTable {
         let Some(entry) = self.entry_mut(gate) else { return Vec::new() };
         entry.passed.clear();
         entry.reclassify()
+    }
+
+    /// Who hears of it has forgotten whether the proxy was vouched for.
+    pub fn vouch_again(&mut self, gate: CgroupId) -> Vec<Change> {
+        let Some(entry) = self.entry_mut(gate) else { return Vec::new() };
+        entry.vouched = false;
+        entry.settle()
     }
 
     fn settle(&mut self, uid: PodUid) -> Vec<Change> {

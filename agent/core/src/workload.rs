@@ -56,10 +56,12 @@ pub struct Workload {
     /// What its proxy was found to be, in words, and when.
     pub found: Option<(MonoTime, String)>,
     pub(crate) netns: Option<Netns>,
-    /// Its namespace is being looked for.
-    pub(crate) looking: bool,
+    /// Whether somebody looks for its namespace.
+    pub(crate) sandbox: Inquiry,
+    /// The last look could not see its namespace.
+    pub(crate) unseen: bool,
     /// Whether somebody looks for the proxy's end.
-    pub(crate) silence: Silence,
+    pub(crate) silence: Inquiry,
     /// Nobody listens where the proxy would, as far as the kernel tells: there is nobody to ask.
     pub(crate) quiet: bool,
     /// Probes in a row that were too late.
@@ -72,12 +74,17 @@ pub struct Workload {
 
 /// One look at a time, and one more for all that happened meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Silence {
+pub(crate) struct Inquiry {
     asked: bool,
     again: bool,
 }
 
-impl Silence {
+impl Inquiry {
+    /// Whether a look is under way.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.asked
+    }
+
     /// There is news; says whether to look now.
     pub(crate) const fn ask(&mut self) -> bool {
         self.again = self.asked;
@@ -137,9 +144,8 @@ impl Workload {
         self.spec.as_ref().map(|spec| spec.capture_ports.0[0])
     }
 
-    /// Its network namespace was looked for.
+    /// Its network namespace was looked at.
     pub(crate) fn saw(&mut self, sandbox: Sandbox) -> Life {
-        self.looking = false;
         let found = match sandbox {
             Sandbox::Netns(netns) => Some(netns),
             Sandbox::Nobody => None,

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     num::NonZeroU32,
     time::Duration,
 };
@@ -32,7 +33,16 @@ const QUIET: Duration = Duration::from_millis(750);
 pub(super) struct Probes {
     budget: Budget,
     due: BTreeSet<(MonoTime, CgroupId)>,
-    at: BTreeMap<CgroupId, MonoTime>,
+    at: BTreeMap<CgroupId, Waits>,
+}
+
+/// A question that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    /// Its turn, by the budget.
+    turn: MonoTime,
+    /// When it is asked: later where the proxy is quiet.
+    at: MonoTime,
 }
 
 impl Probes {
@@ -46,15 +56,28 @@ impl Probes {
     }
 
     pub(super) fn forget(&mut self, gate: CgroupId) {
-        if let Some(at) = self.at.remove(&gate) {
-            self.due.remove(&(at, gate));
+        if let Some(waits) = self.at.remove(&gate) {
+            self.due.remove(&(waits.at, gate));
         }
     }
 
-    fn ask(&mut self, gate: CgroupId, at: MonoTime) {
+    /// Asks when it is its turn, and so much `later`.
+    fn ask(&mut self, gate: CgroupId, now: MonoTime, later: Duration) {
+        let turn = self.budget.take(now);
+        self.wait(gate, Waits { turn, at: after(turn, later) });
+    }
+
+    /// A question that waits is asked as soon as it is its turn.
+    fn hurry(&mut self, gate: CgroupId) {
+        if let Some(waits) = self.at.get(&gate).copied() {
+            self.wait(gate, Waits { at: waits.turn, ..waits });
+        }
+    }
+
+    fn wait(&mut self, gate: CgroupId, waits: Waits) {
         self.forget(gate);
-        self.due.insert((at, gate));
-        self.at.insert(gate, at);
+        self.due.insert((waits.at, gate));
+        self.at.insert(gate, waits);
     }
 
     fn take_due(&mut self, now: MonoTime) -> Vec<CgroupId> {
@@ -70,9 +93,8 @@ impl Node {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
         match (want, workload.spec.as_ref().and_then(|spec| spec.ready_url.as_ref()), workload.netns) {
             (Want::Ready, Some(_), Some(_)) => {
-                let turn = self.probes.budget.take(self.now);
                 let quiet = if workload.quiet { QUIET } else { Duration::ZERO };
-                self.probes.ask(gate, after(turn, quiet));
+                self.probes.ask(gate, self.now, quiet);
                 self.probe_due();
             }
             (Want::Ready, Some(_), None) => {
@@ -83,11 +105,12 @@ impl Node {
         }
     }
 
-    /// Asks those whose turn it is.
+    /// Asks those whose turn it is. A gate that was opened meanwhile has no question any more.
     pub(super) fn probe_due(&mut self) {
         for gate in self.probes.take_due(self.now) {
             let Some(workload) = self.workloads.get(&gate) else { continue };
-            match (workload.spec.as_ref().and_then(|spec| spec.ready_url.clone()), workload.netns) {
+            let url = workload.spec.as_ref().and_then(|spec| spec.ready_url.clone());
+            match (url.filter(|_| self.closed(gate).is_some()), workload.netns) {
                 (Some(url), Some(netns)) => {
                     self.outputs.push_back(Output::Probe { gate, netns, url, deadline: workload.deadline() });
                 }
@@ -133,23 +156,44 @@ impl Node {
         }
     }
 
-    /// The pod's network namespace is to be looked for, unless somebody does.
-    fn ask_for_netns(&mut self, gate: CgroupId) {
-        if self.workloads.get(&gate).is_some_and(|workload| !workload.looking && workload.netns.is_none()) {
+    /// The pod's network namespace is to be looked for, unless somebody does or it is known.
+    pub(super) fn ask_for_netns(&mut self, gate: CgroupId) {
+        let is_wanted = |workload: &Workload| workload.netns.is_none() && !workload.sandbox.is_open();
+        if self.workloads.get(&gate).is_some_and(is_wanted) {
             self.find_netns(gate);
         }
     }
 
-    /// The pod's network namespace is to be looked for (again): one that is under way may have looked too early.
+    /// The pod's network namespace is to be looked for (again): a look that is under way may come too early, and is followed by
+    /// another.
     pub(super) fn find_netns(&mut self, gate: CgroupId) {
-        if let Some(workload) = self.workloads.get_mut(&gate) {
-            workload.looking = true;
+        if self.workloads.get_mut(&gate).is_some_and(|workload| workload.sandbox.ask()) {
             self.outputs.push_back(Output::FindNetns(gate));
         }
     }
 
+    /// Those that could not be seen are looked for again.
+    pub(super) fn find_unseen(&mut self) {
+        let was_unseen =
+            |(gate, workload): (&CgroupId, &mut Workload)| mem::take(&mut workload.unseen).then_some(*gate);
+        let mut unseen: Vec<_> = self.workloads.iter_mut().filter_map(was_unseen).collect();
+        unseen.sort_unstable();
+        unseen.into_iter().for_each(|gate| self.find_netns(gate));
+    }
+
     /// The pod's network namespace was looked for.
     pub(super) fn found_netns(&mut self, gate: CgroupId, sandbox: Sandbox) {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        workload.unseen = sandbox == Sandbox::Unknown;
+        let again = workload.sandbox.answered();
+        self.saw_netns(gate, sandbox);
+        if again {
+            self.find_netns(gate);
+        }
+    }
+
+    /// The pod's network namespace was seen.
+    pub(super) fn saw_netns(&mut self, gate: CgroupId, sandbox: Sandbox) {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
         match workload.saw(sandbox) {
             Life::Same => {}
@@ -164,6 +208,9 @@ impl Node {
                 self.tell(gate, What::Renewed);
                 self.outputs.push_back(Output::Release(gate));
                 self.event(Event::Renewed { gate });
+                // What the kubelet says is of containers that are there: it is as true of this life.
+                let changes = self.pods.vouch_again(gate);
+                self.change(changes);
             }
         }
     }
@@ -178,10 +225,7 @@ impl Node {
             }
             if let Some(workload) = self.workloads.get_mut(&gate).filter(|workload| workload.port() == Some(port)) {
                 workload.quiet = false;
-                // A question that waits for its turn is asked now.
-                if self.probes.at.contains_key(&gate) {
-                    self.probes.ask(gate, self.now);
-                }
+                self.probes.hurry(gate);
             }
             self.gates.handle(self.now, Event::Listening { gate });
             // Told once a turn, however often they do.

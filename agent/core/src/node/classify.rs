@@ -118,11 +118,18 @@ impl Node {
     pub(super) fn identified(&mut self, gate: CgroupId, container: CgroupId, found: Found, sandbox: Sandbox) {
         // A container is in its pod's namespace; another one that is known wins.
         if self.workloads.get(&gate).is_some_and(|workload| workload.netns().is_none()) {
-            self.found_netns(gate, sandbox);
+            self.saw_netns(gate, sandbox);
         }
         let name: Arc<str> = match found {
             Found::Named(name) => name.into(),
-            Found::Sandbox | Found::Gone => "".into(),
+            Found::Sandbox => "".into(),
+            // Nothing to remember: its cgroup was listed as gone, or will be.
+            Found::Gone => {
+                for record in self.unclassified.container_is_known((gate, container)) {
+                    self.pass(record);
+                }
+                return;
+            }
             Found::Untold { id, not_yet, why } => {
                 let Some(since) = self.unclassified.not_yet(self.now, (gate, container)) else { return };
                 // The status comes late, and of a container that starts now it may say nothing or the last one.
@@ -137,6 +144,7 @@ impl Node {
             }
         };
         if self.pods.uid(gate).is_some() {
+            self.inherited_containers.remove(&container);
             let class = self.pods.identified(gate, container, name.clone());
             self.outputs.push_back(Output::WriteContainer(container, Some(class)));
             self.tell(gate, What::Container { name, class });

@@ -28,6 +28,8 @@ pub(super) struct Resetting {
     until: MonoTime,
     /// What is to be done then.
     effects: Vec<Effect>,
+    /// A container has started meanwhile.
+    pub(super) restarted: bool,
 }
 
 impl Node {
@@ -46,8 +48,12 @@ impl Node {
 
     /// The connections of a gate were reset.
     pub(super) fn was_reset(&mut self, gate: CgroupId) {
-        for effect in self.resetting.remove(&gate).map(|resetting| resetting.effects).unwrap_or_default() {
+        let Some(resetting) = self.resetting.remove(&gate) else { return };
+        for effect in resetting.effects {
             self.does_in_turn(effect);
+        }
+        if resetting.restarted {
+            self.restarted(gate);
         }
     }
 
@@ -74,7 +80,8 @@ impl Node {
             Effect::Reset { gate, sockets } => {
                 let records = self.connections.records(&sockets);
                 self.outputs.push_back(Output::Reset(gate, records));
-                self.resetting.insert(gate, Resetting { until: after(self.now, PATIENCE), effects: Vec::new() });
+                let until = after(self.now, PATIENCE);
+                self.resetting.insert(gate, Resetting { until, effects: Vec::new(), restarted: false });
                 self.untold_ended(gate, &sockets, Outcome::Abandoned);
             }
             Effect::Unpark { socket, .. } => {

@@ -39,6 +39,10 @@ impl Node {
             None => Event::Enrolled { gate, policy },
         });
         self.tell(gate, What::Enrolled(policy.mode));
+        if inherited.is_some() {
+            // Nobody asks the proxy of an open gate: a sandbox that is made anew would pass for the first.
+            self.ask_for_netns(gate);
+        }
         self.hand_on(gate);
     }
 
@@ -65,6 +69,10 @@ impl Node {
     /// The pod's cgroup is gone.
     pub(super) fn retire(&mut self, gate: CgroupId) {
         self.inherited.remove(&gate);
+        // What waits for a reset is told now: of a gate that is gone nothing is.
+        while self.resetting.contains_key(&gate) {
+            self.was_reset(gate);
+        }
         let closed = self.closed(gate).map(|gate| (gate.reason(), gate.held()));
         self.tell(gate, What::Gone(closed));
         self.unclassified.gone(gate);
@@ -79,15 +87,24 @@ impl Node {
         if self.pods.is_gated(gate) != Some(true) {
             return;
         }
-        if containers.came && self.gates.gate(gate).is_some_and(|gate| gate.reason() == Reason::Timeout) {
-            // What waited in vain is not made to wait again, but what starts now is.
-            let changes = self.pods.let_pass(gate);
-            self.change(changes);
-            self.event(Event::Restarted { gate });
+        if containers.came {
+            match self.resetting.get_mut(&gate) {
+                Some(resetting) => resetting.restarted = true,
+                None => self.restarted(gate),
+            }
         }
         // A sandbox that is made anew takes the place of one that went.
         if containers.went {
             self.find_netns(gate);
+        }
+    }
+
+    /// A container starts: at a gate that timed out what waited in vain is not made to wait again, but what starts now is.
+    pub(super) fn restarted(&mut self, gate: CgroupId) {
+        if self.gates.gate(gate).is_some_and(|gate| gate.reason() == Reason::Timeout) {
+            let changes = self.pods.let_pass(gate);
+            self.change(changes);
+            self.event(Event::Restarted { gate });
         }
     }
 

@@ -85,7 +85,7 @@ pub struct Node {
     unwritten_containers: BTreeSet<CgroupId>,
     /// Gates that an earlier agent left, until their pods are known.
     inherited: BTreeMap<CgroupId, GateEntry>,
-    /// Containers that an earlier agent left.
+    /// Containers that an earlier agent left, until they are told apart anew.
     inherited_containers: BTreeSet<CgroupId>,
     walked: bool,
     synced: bool,
@@ -203,6 +203,8 @@ impl Node {
         if self.sweep_at <= self.now {
             self.sweep_at = after(self.now, SWEEP);
             self.adopt();
+            self.reconcile_containers();
+            self.find_unseen();
             self.expire();
             self.overdue = self.undecided.at(self.now, self.pods.undecided());
         }

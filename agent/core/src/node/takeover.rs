@@ -1,7 +1,7 @@
 //! What an earlier agent left in the pinned maps: it agrees with the pods of now, or goes. Gates that were open stay open; of closed
 //! ones it is asked again, once their pods are known.
 
-use std::{collections::BTreeSet, mem, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use conngate_common::{
     gate::{GateEntry, GateState},
@@ -31,17 +31,27 @@ impl Node {
         for gate in gone {
             self.retire(gate);
         }
-        let mut left = mem::take(&mut self.inherited_containers);
-        let there: BTreeSet<_> = self.pods.there().filter(|(_, container)| left.contains(container)).collect();
-        for (gate, container) in there {
-            match self.pods.is_gated(gate) {
-                Some(true) => self.identify(gate, container),
-                None => {}
-                Some(false) => continue,
-            }
-            left.remove(&container);
+        self.reconcile_containers();
+    }
+
+    /// Inherited containers are told apart anew, or go, as soon as it is known what their pods ask for.
+    pub(super) fn reconcile_containers(&mut self) {
+        if !self.reconciled || self.inherited_containers.is_empty() {
+            return;
         }
-        self.outputs.extend(left.into_iter().map(|container| Output::WriteContainer(container, None)));
+        let gates: BTreeMap<_, _> = self.pods.there().map(|(gate, container)| (container, gate)).collect();
+        for container in mem::take(&mut self.inherited_containers) {
+            let gate = gates.get(&container).copied();
+            match gate.map(|gate| (gate, self.pods.is_gated(gate))) {
+                Some((gate, Some(true))) if self.pods.class(gate, container).is_none() => {
+                    self.inherited_containers.insert(container);
+                    self.identify(gate, container);
+                }
+                Some((_, Some(true))) => {}
+                Some((_, None)) => drop(self.inherited_containers.insert(container)),
+                Some((_, Some(false))) | None => self.outputs.push_back(Output::WriteContainer(container, None)),
+            }
+        }
     }
 
     /// Inherited closed gates whose pods no source tells of: a listener alone may open them, for nobody else would.

@@ -1,0 +1,6 @@
+//! Tests of the node: single rules, and a model in virtual time.
+
+mod classifying;
+mod kit;
+mod life;
+mod opening;
