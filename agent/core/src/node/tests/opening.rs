@@ -114,6 +114,19 @@ fn retry_gate_looks_exactly_where_its_connections_wait() {
     assert!(!bench.is_open(), "one of its ports is not all");
 }
 
+/// A3
+#[test]
+fn retry_gate_whose_namespace_is_seen_with_a_container_looks_where_that_ones_connections_wait() {
+    let mut bench = Bench::new();
+    let at = "[::1]:15053".parse().unwrap();
+    for input in [APPEARED(), told(asking(RETRY)), unclassified(parked_at(GATE, APP, 1, ms(1_000), at))] {
+        bench.handle(ms(1_000), input);
+    }
+    let found = Found::Named("app".to_owned());
+    let outputs = bench.handle(ms(1_001), Input::Identified { gate: GATE, container: APP, found, sandbox: seen(1) });
+    assert_eq!(looks(&outputs, Why::Probe), [vec![at]]);
+}
+
 #[test]
 fn gate_without_a_namespace_is_told_that_nobody_answers_and_asks_for_the_namespace_once() {
     let mut bench = Bench::new();
