@@ -50,6 +50,12 @@ impl Probes {
         Self { budget: Budget::new(per_second), due: BTreeSet::new(), at: BTreeMap::new() }
     }
 
+    /// Whether no question waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.at.is_empty()
+    }
+
     /// When to ask next.
     pub(super) fn next(&self) -> Option<MonoTime> {
         self.due.first().map(|(at, _)| *at)
