@@ -24,7 +24,7 @@ enum Act {
     Gone,
     Connect(Name, SocketAddr),
     Query(SocketAddr),
-    Abandon(usize),
+    Abandon(usize, bool),
     Listen(SocketAddr, bool),
     Proxy(Proxy),
     /// It listens everywhere, and is ready.
@@ -98,7 +98,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Gone),
         12 => (name(), address()).prop_map(|(name, to)| Act::Connect(name, to)),
         2 => address().prop_map(Act::Query),
-        2 => (0..3usize).prop_map(Act::Abandon),
+        3 => (0..3usize, any::<bool>()).prop_map(|(nth, again)| Act::Abandon(nth, again)),
         6 => (address(), prop::bool::weighted(0.7)).prop_map(|(at, listens)| Act::Listen(at, listens)),
         5 => proxy.prop_map(Act::Proxy),
         2 => Just(Act::Ready),
@@ -156,7 +156,7 @@ impl Act {
             Self::Gone => world.source_gone(pod),
             Self::Connect(name, to) => world.connect(pod, *name, *to, false),
             Self::Query(to) => world.connect(pod, Name::App, *to, true),
-            Self::Abandon(nth) => world.abandon(pod, *nth),
+            Self::Abandon(nth, again) => world.abandon(pod, *nth, *again),
             Self::Listen(at, listens) => world.listen(pod, *at, *listens),
             Self::Proxy(proxy) => world.proxy(pod, *proxy),
             Self::Ready => {
@@ -230,7 +230,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Law 6.
     #[test]

@@ -35,6 +35,8 @@ pub(super) struct Socket {
     netns: Netns,
     pub(super) to: SocketAddr,
     pub(super) is_query: bool,
+    /// How often it has connected before: what was due for that is not for this.
+    connects: u32,
     attempts: u32,
     first_drop: Option<MonoTime>,
     parked_epoch: u32,
@@ -43,6 +45,14 @@ pub(super) struct Socket {
     pub(super) is_unclassified: bool,
     /// The last attempt was dropped.
     pub(super) is_held: bool,
+}
+
+impl Socket {
+    /// It has not connected yet.
+    fn anew(self) -> Self {
+        let (parked, first_drop, is_held) = (None, None, false);
+        Self { attempts: 0, first_drop, parked_epoch: 0, parked, is_unclassified: false, is_held, ..self }
+    }
 }
 
 impl Kernel {
@@ -71,6 +81,7 @@ impl World {
             netns,
             to,
             is_query,
+            connects: 0,
             attempts: 0,
             first_drop: None,
             parked_epoch: 0,
@@ -82,12 +93,17 @@ impl World {
         self.attempt(cookie);
     }
 
-    /// An application gives up.
-    pub(in super::super) fn abandon(&mut self, place: usize, nth: usize) {
+    /// An application gives up, and may connect the same socket again.
+    pub(in super::super) fn abandon(&mut self, place: usize, nth: usize, again: bool) {
         let mine = |(cookie, _): &(&SocketCookie, &Socket)| cookie.0 / STRIDE == place as u64;
         let cookie = self.kernel.sockets.iter().filter(mine).nth(nth).map(|(cookie, _)| *cookie);
         if let Some(cookie) = cookie {
+            let socket = self.kernel.sockets[&cookie].clone();
             self.end(cookie, Outcome::Abandoned);
+            if again {
+                self.kernel.sockets.insert(cookie, Socket { connects: socket.connects + 1, ..socket.anew() });
+                self.attempt(cookie);
+            }
         }
     }
 
@@ -157,14 +173,13 @@ impl World {
             }
             self.inbox.push_back(Input::Parked(Box::new(record)));
         }
-        let socket = &self.kernel.sockets[&cookie];
-        if !socket.is_query {
-            self.later(ATTEMPT, move |world| world.attempt(cookie));
-        } else if socket.attempts < QUERIES {
-            self.later(RESOLVER, move |world| world.attempt(cookie));
-        } else {
-            self.later(RESOLVER, move |world| world.end(cookie, Outcome::Abandoned));
-        }
+        let Socket { is_query, attempts, connects, .. } = self.kernel.sockets[&cookie];
+        let wait = if is_query { RESOLVER } else { ATTEMPT };
+        self.later(wait, move |world| match world.kernel.sockets.get(&cookie) {
+            Some(socket) if socket.connects != connects => {}
+            _ if is_query && attempts >= QUERIES => world.end(cookie, Outcome::Abandoned),
+            _ => world.attempt(cookie),
+        });
     }
 
     /// A packet of the socket arrives where it goes to.

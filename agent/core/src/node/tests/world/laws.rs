@@ -8,6 +8,9 @@ use crate::{
     node::{GRACE, HEARTBEAT},
 };
 
+/// How long a gate waits for the reset of its connections.
+const RESET: Duration = Duration::from_secs(1);
+
 /// What is known of one gate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -29,6 +32,16 @@ pub(super) struct Seen {
     operated: bool,
     /// A source told that its pod ends.
     ends: bool,
+}
+
+/// What the node was told of a pod.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    Appeared(CgroupId),
+    Vanished(CgroupId),
+    /// Whether it asks for a gate; `None`: nobody can say.
+    Pod(Option<bool>),
+    Gone,
 }
 
 impl Seen {
@@ -62,18 +75,30 @@ impl World {
                 self.open.remove(&format!("proxy {gate:?}"));
             }
             Input::Looked { gate, why: Why::Silence, .. } => drop(self.open.remove(&format!("silence {gate:?}"))),
-            Input::WasReset(gate) => drop(self.open.remove(&format!("reset {gate:?}"))),
-            Input::Pod(pod) if pod.ending => self.ends(pod.uid),
-            Input::PodGone(uid) => self.ends(*uid),
+            Input::WasReset(gate) => drop(self.resets.remove(gate)),
+            Input::PodAppeared { uid, gate } => self.told.push((*uid, Told::Appeared(*gate))),
+            Input::PodVanished { uid, gate } => self.told.push((*uid, Told::Vanished(*gate))),
+            Input::Pod(pod) => {
+                let gated = match pod.ask {
+                    Ask::Gate(_) => Some(!pod.ending),
+                    Ask::None(_) => Some(false),
+                    Ask::Undecided(_) => None,
+                };
+                self.told.push((pod.uid, Told::Pod(gated)));
+                if pod.ending {
+                    self.ends(pod.uid);
+                }
+            }
+            Input::PodGone(uid) => {
+                self.told.push((*uid, Told::Gone));
+                self.ends(*uid);
+            }
             Input::Open(gate) => self.seen.entry(*gate).or_default().operated = true,
             Input::Tick
             | Input::Hooks(_)
             | Input::Inherited { .. }
-            | Input::PodAppeared { .. }
-            | Input::PodVanished { .. }
             | Input::Containers { .. }
             | Input::Walked
-            | Input::Pod(_)
             | Input::Synced
             | Input::Parked(_)
             | Input::Ended(_)
@@ -82,6 +107,26 @@ impl World {
             | Input::GateUnwritten(_)
             | Input::ContainerUnwritten(_) => {}
         }
+    }
+
+    /// What was told of pods and their cgroups, from the first on: the naive reference of what a pod asks for.
+    fn asks_for_a_gate(&self, place: usize) -> Option<(CgroupId, Option<bool>)> {
+        let uid = self.places[place].uid();
+        let mine: Vec<_> = self.told.iter().filter(|told| told.0 == uid).map(|told| &told.1).collect();
+        let appeared = mine.iter().rposition(|told| matches!(told, Told::Appeared(_)))?;
+        let Told::Appeared(gate) = mine[appeared] else { unreachable!() };
+        let is_source = |told: &&&Told| matches!(told, Told::Pod(_) | Told::Gone);
+        // Of what was told before it appeared only the last counts.
+        let before = mine[..appeared].iter().rfind(is_source).filter(|told| !matches!(told, Told::Gone));
+        let all: Vec<_> = before.into_iter().chain(mine[appeared..].iter().filter(is_source)).collect();
+        if mine[appeared..].iter().any(|told| matches!(told, Told::Vanished(gone) if gone == gate)) {
+            return None;
+        }
+        let decides = |told: &&&&Told| !matches!(told, Told::Gone | Told::Pod(None));
+        let last = all.iter().rposition(|told| decides(&told));
+        let gone = all.iter().rposition(|told| matches!(told, Told::Gone));
+        let gated = last.map(|last| matches!(all[last], Told::Pod(Some(true))) && gone.is_none_or(|gone| gone < last));
+        Some((*gate, gated))
     }
 
     fn ends(&mut self, uid: PodUid) {
@@ -116,6 +161,7 @@ impl World {
                     Why::First => {}
                 }
             }
+            Output::Reset(gate, _) => drop(self.resets.insert(*gate, self.now)),
             Output::Replay(gate, records) => records.iter().for_each(|record| self.may_replay(*gate, record)),
             Output::Fact(fact) => {
                 let seen = self.seen.entry(fact.gate).or_default();
@@ -128,7 +174,6 @@ impl World {
             | Output::FindPod(_)
             | Output::AskFor(_)
             | Output::Prepare(..)
-            | Output::Reset(..)
             | Output::Release(_) => {}
         }
     }
@@ -136,12 +181,16 @@ impl World {
     /// Laws 1 to 3: a gate opens for what was seen in its own namespace since it was closed, and is declined by a source only.
     fn wants(&mut self, gate: CgroupId, entry: Option<&GateEntry>) {
         let Some(entry) = entry else {
+            self.resets.remove(&gate);
             let seen = self.seen.entry(gate).or_default();
             return seen.want = None;
         };
         let want @ (state, reason) =
             (GateState::try_from(entry.state).unwrap(), Reason::try_from(entry.reason).unwrap());
-        let is_decided = self.places[(gate.0 / STRIDE) as usize].is_decided;
+        let reset = self.resets.get(&gate).filter(|since| self.now < after(**since, RESET));
+        let place = &self.places[(gate.0 / STRIDE) as usize];
+        assert!(reset.is_none() || place.cgroup != Some(gate), "overtakes the reset of its connections");
+        let is_decided = place.is_decided;
         assert!(state != GateState::NotEnrolled || is_decided, "undecided is not declined");
         let netns = self.node.workload(gate).and_then(|workload| workload.netns());
         let now = self.now;
@@ -231,6 +280,12 @@ impl World {
     pub(super) fn check(&self) {
         self.check_maps();
         self.check_connections();
+        for place in 0..self.places.len() {
+            let Some((gate, gated)) = self.asks_for_a_gate(place) else { continue };
+            assert_eq!(self.node.pods().is_gated(gate), gated, "whether {gate:?} has a gate");
+            let is_closed = self.node.closed(gate).is_some();
+            assert!(!is_closed || gated != Some(false), "closed though its pod asks for no gate");
+        }
         for (gate, seen) in &self.seen {
             if let Some((Netns { .. }, _)) = seen.ready
                 && seen.want == Some((GateState::Open, Reason::Ready))

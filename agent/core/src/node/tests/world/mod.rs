@@ -12,7 +12,11 @@ use std::{
 };
 
 pub(super) use self::pods::{Faults, Name, Proxy, Status, Telling};
-use self::{kernel::Kernel, laws::Seen, pods::Place};
+use self::{
+    kernel::Kernel,
+    laws::{Seen, Told},
+    pods::Place,
+};
 use super::kit::*;
 use crate::backoff::after;
 
@@ -42,6 +46,10 @@ pub(super) struct World {
     seen: BTreeMap<CgroupId, Seen>,
     /// The questions that are open, by what they ask for.
     open: BTreeSet<String>,
+    /// Since when connections of a gate are being reset.
+    resets: BTreeMap<CgroupId, MonoTime>,
+    /// What this agent was told of pods.
+    told: Vec<(PodUid, Told)>,
     /// When writing an entry failed last.
     failed: BTreeMap<CgroupId, MonoTime>,
     /// Each pod's outputs.
@@ -64,6 +72,8 @@ impl World {
             walked: now,
             seen: BTreeMap::new(),
             open: BTreeSet::new(),
+            resets: BTreeMap::new(),
+            told: Vec::new(),
             failed: BTreeMap::new(),
             outputs: vec![Vec::new(); pods],
         };
@@ -158,6 +168,8 @@ impl World {
         self.kernel.epoch += 1;
         (self.is_alive, self.stalled) = (true, self.now);
         self.open.clear();
+        self.resets.clear();
+        self.told.clear();
         self.failed.clear();
         self.inbox.retain(|input| matches!(input, Input::Parked(_) | Input::Ended(_) | Input::Listening(_)));
         for (gate, entry) in &self.kernel.gates {
