@@ -76,6 +76,12 @@ impl ParkedPackets {
         self.parked.get(&socket).map(|parked| &*parked.record)
     }
 
+    /// Whether none is kept, of anybody.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parked.is_empty() && self.shares.is_empty()
+    }
+
     /// The packets of `sockets`.
     pub fn records(&self, sockets: &[SocketCookie]) -> Vec<ParkedRecord> {
         sockets.iter().filter_map(|socket| self.parked.get(socket)).flat_map(Parked::records).copied().collect()

@@ -53,6 +53,13 @@ impl Unclassified {
             + self.for_container.values().map(|question| question.records.len()).sum::<usize>()
     }
 
+    /// Whether a packet of this socket waits.
+    #[cfg(test)]
+    pub(crate) fn holds(&self, socket: SocketCookie) -> bool {
+        let of_containers = self.for_container.values().flat_map(|question| &question.records);
+        self.for_pod.values().flatten().chain(of_containers).any(|record| record.header.socket == socket)
+    }
+
     /// Waits until the pod is known.
     pub fn for_pod(&mut self, record: ParkedRecord) {
         if self.has_room(record.header.gate) {

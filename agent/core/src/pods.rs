@@ -74,13 +74,13 @@ struct Entry {
     passed: BTreeSet<CgroupId>,
 }
 
-/// How a pod's containers are others than before, where they were listed before.
+/// How a pod's containers are others than before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Containers {
-    /// Some have come.
+    /// Some have come since they were listed last.
     pub came: bool,
-    /// Some have gone.
-    pub went: bool,
+    /// They are others, or are listed for the first time.
+    pub changed: bool,
 }
 
 /// The pods of this node.
@@ -147,7 +147,7 @@ impl PodTable {
         let Some(entry) = self.entry_mut(gate) else { return Default::default() };
         let containers = Containers {
             came: entry.listed && there.keys().any(|id| !entry.there.contains_key(id)),
-            went: entry.there.keys().any(|id| !there.contains_key(id)),
+            changed: !entry.listed || !entry.there.keys().eq(there.keys()),
         };
         let gone: Vec<_> = entry.identified.keys().filter(|id| !there.contains_key(id)).copied().collect();
         entry.identified.retain(|id, _| there.contains_key(id));

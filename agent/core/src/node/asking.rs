@@ -22,7 +22,7 @@ use crate::{
     budget::Budget,
     connections::captured_at,
     gate::{Answer, Event, Want},
-    workload::{Life, Sandbox, Workload},
+    workload::{Life, Netns, Sandbox, Workload},
 };
 
 /// How much later a proxy is asked that does not listen.
@@ -48,6 +48,12 @@ struct Waits {
 impl Probes {
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self { budget: Budget::new(per_second), due: BTreeSet::new(), at: BTreeMap::new() }
+    }
+
+    /// Whether no question waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.at.is_empty()
     }
 
     /// When to ask next.
@@ -238,16 +244,14 @@ impl Node {
 
     /// The gates whose connections are captured at `port` in the namespace; in any, where the kernel cannot tell. One whose
     /// namespace is not known yet asks by itself once it is.
-    fn captured(&mut self, netns: NetnsCookie, port: u16) -> Vec<CgroupId> {
-        let captures = self.workloads.iter().filter(|(_, workload)| workload.captures(port));
-        let mut captured: Vec<_> = captures.map(|(gate, workload)| (*gate, workload.netns)).collect();
-        captured.sort_unstable_by_key(|(gate, _)| *gate);
-        for (gate, _) in captured.iter().filter(|(_, known)| known.is_none()) {
-            self.ask_for_netns(*gate);
-        }
-        let is_it = |known: Option<crate::workload::Netns>| known.is_some_and(|known| known.cookie == netns);
-        let unknown = NetnsCookie(0);
-        captured.into_iter().filter(|(_, known)| netns == unknown || is_it(*known)).map(|(gate, _)| gate).collect()
+    fn captured(&self, netns: NetnsCookie, port: u16) -> Vec<CgroupId> {
+        let is_it = |known: Netns| known.cookie == netns;
+        let unknown = netns == NetnsCookie(0);
+        let captures = |workload: &Workload| workload.captures(port) && (unknown || workload.netns.is_some_and(is_it));
+        let captured = self.workloads.iter().filter(|(_, workload)| captures(workload));
+        let mut captured: Vec<_> = captured.map(|(gate, _)| *gate).collect();
+        captured.sort_unstable();
+        captured
     }
 
     /// Looks whether nobody listens any longer, where that matters: a proxy has several listeners, and some of them go. One

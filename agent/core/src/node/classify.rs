@@ -114,12 +114,17 @@ impl Node {
         }
     }
 
-    /// Somebody has looked which container it is.
+    /// Somebody has looked which container it is, and in which namespace.
     pub(super) fn identified(&mut self, gate: CgroupId, container: CgroupId, found: Found, sandbox: Sandbox) {
-        // A container is in its pod's namespace; another one that is known wins.
+        self.told_apart(gate, container, found);
+        // A container is in its pod's namespace; another one that is known wins. After its connections wait: where they go is
+        // where listeners are looked for.
         if self.workloads.get(&gate).is_some_and(|workload| workload.netns().is_none()) {
             self.saw_netns(gate, sandbox);
         }
+    }
+
+    fn told_apart(&mut self, gate: CgroupId, container: CgroupId, found: Found) {
         let name: Arc<str> = match found {
             Found::Named(name) => name.into(),
             Found::Sandbox => "".into(),

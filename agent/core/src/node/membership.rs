@@ -93,8 +93,8 @@ impl Node {
                 None => self.restarted(gate),
             }
         }
-        // A sandbox that is made anew takes the place of one that went.
-        if containers.went {
+        // A sandbox made anew may have been seen before it, or the one before it, was listed.
+        if containers.changed {
             self.find_netns(gate);
         }
     }

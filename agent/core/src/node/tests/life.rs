@@ -38,10 +38,11 @@ fn container_that_starts_after_a_timeout_is_held_and_those_that_waited_in_vain_a
 }
 
 #[test]
-fn container_that_starts_at_a_gate_that_is_open_for_its_proxy_changes_nothing() {
+fn container_that_starts_at_a_gate_that_is_open_for_its_proxy_closes_nothing() {
     let mut bench = Bench::with(SHORT);
     bench.handle(ms(1_001), probed(Answer::Ready));
-    assert_eq!(bench.handle(ms(5_000), there([APP, PROXY, PAUSE, CgroupId(75)])), []);
+    assert_eq!(bench.handle(ms(5_000), there([APP, PROXY, PAUSE, CgroupId(75)])), [Output::FindNetns(GATE)]);
+    assert_eq!(bench.handle(ms(5_001), sandbox(seen(1))), []);
 }
 
 #[test]

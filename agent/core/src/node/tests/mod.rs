@@ -3,4 +3,6 @@
 mod classifying;
 mod kit;
 mod life;
+mod model;
 mod opening;
+mod world;

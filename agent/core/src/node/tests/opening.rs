@@ -88,15 +88,26 @@ fn listener_of_a_kernel_that_cannot_tell_where_makes_the_gate_look_and_opens_not
 
 /// A2
 #[test]
-fn listener_while_the_namespace_is_not_known_makes_the_node_look_for_the_namespace() {
+fn listener_while_the_namespace_is_not_known_is_nobodys_business_and_the_gate_asks_once_it_is() {
     let mut bench = Bench::new();
     bench.handle(ms(1_000), APPEARED());
     assert!(bench.handle(ms(1_000), told(asking(RETRY))).contains(&Output::FindNetns(GATE)));
-    assert_eq!(bench.handle(ms(1_001), listening(2, PORT, true)), [], "somebody looks already");
     bench.handle(ms(1_002), sandbox(Sandbox::Nobody));
-    assert_eq!(bench.handle(ms(1_003), listening(2, PORT, true)), [Output::FindNetns(GATE)]);
+    assert_eq!(bench.handle(ms(1_003), listening(2, PORT, true)), [], "it may be another pod's");
     let outputs = bench.handle(ms(1_004), sandbox(seen(1)));
     assert_eq!((looks(&outputs, Why::Probe).len(), bench.is_open()), (1, false), "it asks by itself");
+}
+
+/// A8
+#[test]
+fn sandbox_made_anew_before_the_first_was_listed_is_noticed_with_the_first_list() {
+    let mut bench = Bench::new();
+    for input in [APPEARED(), told(asking(POLICY)), sandbox(seen(1))] {
+        bench.handle(ms(1_000), input);
+    }
+    assert!(bench.handle(ms(1_500), there([APP, PROXY, PAUSE])).contains(&Output::FindNetns(GATE)));
+    let outputs = bench.handle(ms(1_501), sandbox(seen(2)));
+    assert!(facts(&outputs).contains(&&What::Renewed));
 }
 
 /// A3
@@ -112,6 +123,19 @@ fn retry_gate_looks_exactly_where_its_connections_wait() {
     assert_eq!(looks(&outputs, Why::Probe), [addresses]);
     bench.handle(ms(1_004), looked(Answer::NotReady, Why::Probe));
     assert!(!bench.is_open(), "one of its ports is not all");
+}
+
+/// A3
+#[test]
+fn retry_gate_whose_namespace_is_seen_with_a_container_looks_where_that_ones_connections_wait() {
+    let mut bench = Bench::new();
+    let at = "[::1]:15053".parse().unwrap();
+    for input in [APPEARED(), told(asking(RETRY)), unclassified(parked_at(GATE, APP, 1, ms(1_000), at))] {
+        bench.handle(ms(1_000), input);
+    }
+    let found = Found::Named("app".to_owned());
+    let outputs = bench.handle(ms(1_001), Input::Identified { gate: GATE, container: APP, found, sandbox: seen(1) });
+    assert_eq!(looks(&outputs, Why::Probe), [vec![at]]);
 }
 
 #[test]
