@@ -7,8 +7,8 @@ mod digest;
 
 use std::{collections::BTreeSet, env, error::Error, fs, path::Path};
 
-const OBJECT: &str = "agent/src/kernel/object/conngate.bpf.o";
-const DIGEST: &str = "agent/src/kernel/object/conngate.bpf.sha256";
+const OBJECT: &str = "agent/src/bpf/object/conngate.bpf.o";
+const DIGEST: &str = "agent/src/bpf/object/conngate.bpf.sha256";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let agent = env::var("CARGO_MANIFEST_DIR")?;

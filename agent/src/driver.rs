@@ -29,18 +29,20 @@ use conngate_core::{
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
-    cgroup::pods::PodCgroup,
-    errors::error_chain,
-    inject::{Injector, Target},
-    kernel::{
-        clock,
+    bpf::{
         load::Loaded,
         records::{KernelRecord, Records, Ring},
     },
-    looks::{Looked, Looks},
+    clock,
+    errors::error_chain,
     metrics::Recorded,
-    netns::{Netns, NetnsWorker},
-    ready::asking::Prober,
+    net::{
+        inject::{Injector, Target},
+        looks::{Looked, Looks},
+        netns::{Netns, NetnsWorker},
+        prober::Prober,
+    },
+    proc::pods::PodCgroup,
     uid::PodUid,
 };
 

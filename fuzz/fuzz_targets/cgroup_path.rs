@@ -3,7 +3,7 @@
 //! Knows nothing of what exists: what is located lies in the path.
 #![no_main]
 
-use conngate::cgroup::layout::locate;
+use conngate::proc::layout::locate;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|path: &str| {

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-
 use conngate_tests::cluster::{Cluster, NAMES, Options as Parts, Place, State};
 
 use crate::{

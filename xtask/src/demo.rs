@@ -21,11 +21,12 @@ use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use conngate_tests::lab::{self, permissions, tool};
+use conngate_tests::{
+    lab::{self, permissions, tool},
+    step::step,
+};
 
 use self::{application::Application, case::Case, remedy::Remedy};
-use conngate_tests::step::step;
-
 use crate::{
     process,
     setup::{Purpose, prepare},

@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-
 use conngate_tests::step::step;
 
 use crate::{

@@ -17,15 +17,14 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::Args;
-
 use conngate_tests::step::step;
+use tree::{File, Finding};
 
 use crate::{
     process::{nightly, run as run_command},
     setup::rust_src,
     workspace::{cargo, metadata, root},
 };
-use tree::{File, Finding};
 
 /// Check format, clippy, and the rules of this repository
 #[derive(Args)]

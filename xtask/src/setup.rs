@@ -6,12 +6,11 @@ mod ebpf;
 mod envoy;
 mod packages;
 
-pub(crate) use ebpf::{bpf_linker, rust_src};
-
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+pub(crate) use ebpf::{bpf_linker, rust_src};
 
 /// Install what a verb needs: Debian packages (as root), Envoy, the eBPF toolchain
 #[derive(Args)]

@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-
 use conngate_tests::{cluster::build, step::step};
+use tally::{Outcome, Tally};
 
 use crate::{
     deploy::{self, tools::Tools},
@@ -23,7 +23,6 @@ use crate::{
     setup::{Purpose, prepare},
     workspace::cargo,
 };
-use tally::{Outcome, Tally};
 
 /// Run the tests: on the host, and (as root) against the kernel and on a node
 #[derive(Args)]

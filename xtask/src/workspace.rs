@@ -11,9 +11,9 @@ use serde::Deserialize;
 use crate::process;
 
 /// The eBPF object, relative to the checkout.
-pub(crate) const OBJECT: &str = "agent/src/kernel/object/conngate.bpf.o";
+pub(crate) const OBJECT: &str = "agent/src/bpf/object/conngate.bpf.o";
 /// The digest of the object's sources, relative to the checkout.
-pub(crate) const OBJECT_DIGEST: &str = "agent/src/kernel/object/conngate.bpf.sha256";
+pub(crate) const OBJECT_DIGEST: &str = "agent/src/bpf/object/conngate.bpf.sha256";
 
 /// The checkout that this program was built from.
 pub(crate) fn root() -> &'static Path {

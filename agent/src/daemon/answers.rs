@@ -11,14 +11,14 @@ use conngate_common::{
     reason::Reason,
     record::ParkedRecord,
 };
-
 use conngate_core::node::Input;
 
 use super::run::Daemon;
 use crate::{
+    bpf::{counters::Counted, query::Hook, records},
+    clock,
     errors::error_chain,
     gate::{Gate, OnTimeout, Readiness},
-    kernel::{clock, counters::Counted, query::Hook, records},
     metrics::{
         Snapshot,
         snapshot::{PodGate, ProgramState},
@@ -28,10 +28,12 @@ use crate::{
     view::{
         Time, VERSION,
         event::{Connection, Process},
-        explain::{self, Explanation, Held, Policy, WaitsFor},
+        explain,
+        explain::{Explanation, Held, Policy, WaitsFor},
         open::Opening,
         report::Report,
-        status::{self, Live, Program, Source, Totals},
+        status,
+        status::{Live, Program, Source, Totals},
     },
 };
 

@@ -12,12 +12,11 @@ mod tell;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
+pub use self::start::run;
 use crate::{
     metrics::PodSeries,
     pods::{defaults::Defaults, source},
 };
-
-pub use self::start::run;
 
 /// What the agent is told on its command line.
 #[derive(Clone)]
@@ -42,7 +41,7 @@ pub struct Config {
     pub ring_buffer: Option<u32>,
     /// Probes per second.
     pub probe_budget: NonZeroU32,
-    /// See [`crate::kernel::load::LogLevel`].
+    /// See [`crate::bpf::load::LogLevel`].
     pub bpf_log: u8,
     /// Another object than the built-in one.
     pub bpf_object: Option<PathBuf>,

@@ -17,9 +17,8 @@ use tokio::{
 
 use super::journal::Journal;
 use crate::{
-    cgroup::follow::{CgroupNews, Follower},
+    clock,
     driver::{Driver, Request, shared_parents},
-    kernel::clock,
     metrics::{PodSeries, Recorded},
     pods::{
         defaults::Defaults,
@@ -28,6 +27,7 @@ use crate::{
         resolve::resolve,
         source::{Handle, SourceEvent, SourceName, SourceState},
     },
+    proc::follow::{CgroupNews, Follower},
     serve::{
         conditions::{Condition, Conditions, Part},
         queries::Questions,

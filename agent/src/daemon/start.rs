@@ -27,26 +27,26 @@ use super::{
     run::{Daemon, Ended, sweeps},
 };
 use crate::{
-    capabilities,
-    cgroup::{
-        follow::Follower,
-        kubepods::{Kubepods, pod_levels},
-    },
-    driver::{Driver, Settings, shared_parents},
-    errors::error_chain,
-    hand,
-    kernel::{
+    bpf::{
         attach::AttachError,
-        clock,
-        load::{self, LoadError, Loaded},
+        load,
+        load::{LoadError, Loaded},
         object::Object,
         pins,
         records::Ring,
         v1,
     },
+    capabilities, clock,
+    driver::{Driver, Settings, shared_parents},
+    errors::error_chain,
+    hand,
     metrics::Recorded,
-    netns::NetnsWorker,
+    net::netns::NetnsWorker,
     pods::{events::Recorder, presets::Proxy, source::Sources},
+    proc::{
+        follow::Follower,
+        kubepods::{Kubepods, pod_levels},
+    },
     serve::{
         ServerState,
         conditions::{Condition, Conditions, Part},

@@ -16,8 +16,8 @@ use conngate_core::{
 
 use super::{answers::connection, run::Daemon};
 use crate::{
+    clock,
     gate::Summary,
-    kernel::clock,
     pods::events::Happening,
     url::ReadyUrl,
     view::{Time, event},

@@ -13,7 +13,8 @@ use super::{
     snapshot::{MAX_CONTAINERS, PodGate, PodSeries, Snapshot},
 };
 use crate::{
-    kernel::{clock, counters::Counted},
+    bpf::counters::Counted,
+    clock,
     serve::conditions::{Condition, Conditions},
 };
 

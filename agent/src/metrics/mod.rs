@@ -15,13 +15,12 @@ mod process;
 pub mod recorded;
 pub mod snapshot;
 
+use prometheus::{Encoder as _, TextEncoder};
+
 pub use self::{
     recorded::Recorded,
     snapshot::{PodSeries, Snapshot},
 };
-
-use prometheus::{Encoder as _, TextEncoder};
-
 use crate::{serve::conditions::Conditions, view::Time};
 
 /// The type of what [`text`] writes.

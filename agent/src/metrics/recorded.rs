@@ -16,7 +16,7 @@ use prometheus::{
 };
 
 use super::declared::{self, Metric};
-use crate::ready::probe;
+use crate::net::probe;
 
 /// Upper bounds in seconds: from what a replay takes to what nobody should wait for.
 const LATENCIES: [f64; 14] =

@@ -9,7 +9,7 @@ use conngate_common::{
     gate::{GateState, Mode},
 };
 
-use crate::{kernel::counters::Counted, pods::source::SourceName};
+use crate::{bpf::counters::Counted, pods::source::SourceName};
 
 /// The most containers of one pod with series of their own; the others share that of the empty name.
 pub const MAX_CONTAINERS: usize = 32;

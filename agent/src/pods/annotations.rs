@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     gate::{OnTimeout, Policy, Readiness},
-    ready::url::ReadyUrl,
     spec::GateSpec,
+    url::ReadyUrl,
     values::{HOLD_TIMES, hold_time},
 };
 

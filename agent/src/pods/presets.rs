@@ -127,7 +127,7 @@ impl fmt::Display for Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ready::url::ReadyUrl;
+    use crate::url::ReadyUrl;
 
     #[test]
     fn presets_are_values_that_the_annotations_could_have() {

@@ -20,7 +20,7 @@ use axum::{
 use tokio::{net::TcpListener, runtime::Handle};
 
 use super::{ServerState, connections};
-use crate::{kernel::clock, metrics, view::Time};
+use crate::{clock, metrics, view::Time};
 
 /// The whole of a connection: longer than any scrape may take, and an end for whoever reads slowly.
 const LIFETIME: Duration = Duration::from_secs(30);

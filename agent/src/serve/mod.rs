@@ -17,7 +17,7 @@ use self::{
     queries::{Queries, Question},
 };
 use crate::{
-    kernel::clock,
+    clock,
     metrics::Recorded,
     view::{Time, VERSION, status},
 };

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::{
-    kernel::clock,
+    clock,
     serve::{conditions::Conditions, testing},
 };
 

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use conngate::cgroup::{hierarchy::Hierarchy, processes};
+use conngate::proc::{hierarchy::Hierarchy, processes};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

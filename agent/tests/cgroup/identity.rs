@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use conngate::cgroup::{
+use conngate::proc::{
     identity::{Identity, IdentityError, identify},
     processes::ProcessesError,
 };
@@ -81,7 +81,7 @@ fn container_that_has_not_left_the_host_is_not_named_yet() {
     let cgroup = cgroup(&node);
     assert!(matches!(identify_now(&cgroup), Err(IdentityError::NotYet { .. })), "no process");
     let _process = kubelet.start_on_host(&cgroup);
-    wait_for("the process", || (!conngate::cgroup::processes::all(&cgroup).unwrap().is_empty()).then_some(()));
+    wait_for("the process", || (!conngate::proc::processes::all(&cgroup).unwrap().is_empty()).then_some(()));
     assert!(matches!(identify_now(&cgroup), Err(IdentityError::NotYet { .. })), "runtime's init");
 }
 

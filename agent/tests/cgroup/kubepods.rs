@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use conngate::cgroup::{
-    hierarchy::{self, Hierarchy},
+use conngate::proc::{
+    hierarchy,
+    hierarchy::Hierarchy,
     kubepods::{Kubepods, KubepodsError},
     layout::Qos,
     pods,

@@ -3,11 +3,12 @@
 use std::{fs, path::Path, thread};
 
 use conngate::{
-    cgroup::{
-        hierarchy::{self, Hierarchy},
+    bpf::{load, object::Object},
+    proc::{
+        hierarchy,
+        hierarchy::Hierarchy,
         kubepods::{Kubepods, pod_levels},
     },
-    kernel::{load, object::Object},
 };
 use conngate_common::id::CgroupId;
 use tempfile::TempDir;

@@ -2,10 +2,7 @@
 
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
-use conngate::cgroup::{
-    pods,
-    processes::{self, ProcessesError},
-};
+use conngate::proc::{pods, processes, processes::ProcessesError};
 
 use crate::{
     container::Kubelet,

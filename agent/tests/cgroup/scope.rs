@@ -2,7 +2,7 @@
 
 use std::{path::Path, thread};
 
-use conngate::cgroup::scope::Scope;
+use conngate::proc::scope::Scope;
 
 use crate::fixture::{Node, inside, run_inside};
 

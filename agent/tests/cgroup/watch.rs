@@ -6,12 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conngate::cgroup::{
+use conngate::proc::{
     hierarchy,
     kubepods::Kubepods,
     watch::{CgroupEvent, PodWatch},
 };
-
 use conngate_common::id::CgroupId;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use conngate::kernel::{
+use conngate::net::{
     destroy::{Destroyed, destroy},
     replay::{raw::Replayer, syn},
     sock_diag::SockDiag,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use conngate::{
-    netns::{Netns, NetnsWorker, Owner},
+    net::netns::{Netns, NetnsWorker, Owner},
     shortage::Shortages,
 };
 use nix::sched::{CloneFlags, setns, unshare};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use conngate::{kernel::sock_diag::SockDiag, ready::listener::listening_everywhere};
+use conngate::net::{listener::listening_everywhere, sock_diag::SockDiag};
 
 use crate::fixture::{CAPTURE_PORT, Pod, wait_for, worker};
 

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, process};
 
-use conngate::netns::{Netns, NetnsError};
+use conngate::net::netns::{Netns, NetnsError};
 use socket2::{Domain, Type};
 
 use crate::fixture::{Pod, worker};

@@ -6,8 +6,8 @@ use std::{
     thread,
 };
 
-use conngate::ready::{
-    probe::{Answer, DEADLINE, ProbeError, probe},
+use conngate::{
+    net::probe::{Answer, DEADLINE, ProbeError, probe},
     url::ReadyUrl,
 };
 

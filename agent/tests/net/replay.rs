@@ -7,9 +7,9 @@ use std::{
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
 };
 
-use conngate::{
-    kernel::replay::{raw::Replayer, syn},
+use conngate::net::{
     netns::Owner,
+    replay::{raw::Replayer, syn},
 };
 use conngate_common::{
     hold::Connector,

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of who attaches the programs.
 
-use conngate::kernel::clock;
+use conngate::clock;
 use conngate_common::{
     ABI_VERSION,
     gate::{AgentEntry, CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},

@@ -19,7 +19,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use conngate_common::counter::Program;
-use conngate_tests::lab::{self, Cgroup, Namespace};
+use conngate_tests::{
+    lab::{self, Cgroup, Namespace},
+    step::step,
+};
 use serde::Serialize;
 
 use self::{
@@ -28,7 +31,6 @@ use self::{
     programs::{Attached, Counting},
 };
 use crate::{machine::Machine, report};
-use conngate_tests::step::step;
 
 /// What the kernel does after an attach or a detach is done by then.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -5,8 +5,10 @@
 use std::{
     fs::File,
     io::Read as _,
-    os::fd::{AsRawFd as _, OwnedFd},
-    os::unix::process::CommandExt as _,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,

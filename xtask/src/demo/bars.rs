@@ -90,8 +90,7 @@ fn column(axis: &Axis, at: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::case::End;
-    use crate::demo::lane::tests::connected;
+    use crate::demo::{case::End, lane::tests::connected};
 
     #[test]
     fn row_connected_a_moment_after_ready_is_right_of_its_mark() {

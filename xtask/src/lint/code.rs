@@ -9,7 +9,7 @@ use super::{
 
 /// Where `unsafe` has its known addresses (style.md 9).
 const UNSAFE: [&str; 6] =
-    ["agent/src/cli/run/", "agent/src/kernel/", "agent/src/netns.rs", "common/src/", "ebpf/", "tests/"];
+    ["agent/src/cli/run/", "agent/src/bpf/", "agent/src/net/netns.rs", "common/src/", "ebpf/", "tests/"];
 
 /// What decides purely: no clock, no I/O, no kernel, no Kubernetes.
 const PURE: [&str; 2] = ["agent/core/src/", "common/src/"];
@@ -95,7 +95,7 @@ mod tests {
         let code = "// unsafe in words\nfn f() {\n    unsafe { g() }\n}\nconst S: &str = \"unsafe\";\n";
         assert_eq!(lines("agent/src/app.rs", code), [3]);
         for place in
-            ["agent/src/kernel/load.rs", "agent/src/netns.rs", "agent/src/cli/run/spawn.rs", "ebpf/src/egress.rs"]
+            ["agent/src/bpf/load.rs", "agent/src/net/netns.rs", "agent/src/cli/run/spawn.rs", "ebpf/src/egress.rs"]
         {
             assert!(lines(place, code).is_empty(), "{place}");
         }

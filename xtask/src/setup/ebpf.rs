@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-
 use conngate_tests::step::step;
 
 use crate::{

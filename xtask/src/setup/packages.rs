@@ -5,7 +5,6 @@
 use std::process::Command;
 
 use anyhow::{Result, bail};
-
 use conngate_tests::step::step;
 
 use crate::{

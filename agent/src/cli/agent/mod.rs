@@ -11,9 +11,10 @@ use clap::{Args, ValueEnum};
 use self::sources::SourceOptions;
 use super::{Programs, log::LogFormat};
 use crate::{
-    daemon::{self, Config},
+    bpf::pins,
+    daemon,
+    daemon::Config,
     exit::Exit,
-    kernel::pins,
     metrics::PodSeries,
     pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
     serve::socket,

@@ -9,19 +9,20 @@ use nix::sys::utsname::uname;
 
 use super::{Finding, Level};
 use crate::{
-    capabilities::NEEDED,
-    cgroup::{
-        hierarchy::{Hierarchy, HierarchyError},
-        kubepods::Kubepods,
-    },
-    cli::Programs,
-    errors::error_chain,
-    kernel::{
+    bpf::{
         features::kernel_version,
-        load::{self, LoadError, without},
+        load,
+        load::{LoadError, without},
         object::Object,
         query::{Hook, conflict, neighbours},
         v1, verifier,
+    },
+    capabilities::NEEDED,
+    cli::Programs,
+    errors::error_chain,
+    proc::{
+        hierarchy::{Hierarchy, HierarchyError},
+        kubepods::Kubepods,
     },
 };
 

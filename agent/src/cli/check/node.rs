@@ -8,7 +8,7 @@ use hyper::Method;
 
 use super::{Finding, Level};
 use crate::{
-    cgroup::kubepods::Kubepods, cli::client::Client, errors::error_chain, kernel::pins, printable::printable,
+    bpf::pins, cli::client::Client, errors::error_chain, printable::printable, proc::kubepods::Kubepods,
     view::status::Status,
 };
 

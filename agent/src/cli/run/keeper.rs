@@ -23,7 +23,7 @@ use nix::{
     unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid},
 };
 
-use crate::{cgroup::scope::Scope, errors::error_chain};
+use crate::{errors::error_chain, proc::scope::Scope};
 
 /// The keeper, as seen from conngate.
 pub(super) struct Keeper {

@@ -24,19 +24,14 @@ use conngate_core::{
 pub use self::options::Options;
 use self::{command::Gated, keeper::Keeper, report::Reporter, signals::Signals};
 use crate::{
+    bpf::{features::Lack, load, load::Loaded, object::Object, records::Ring},
     capabilities,
-    cgroup::{hierarchy::Hierarchy, scope::Scope},
     driver::{Driver, Settings},
     errors::error_chain,
     exit::Exit,
-    kernel::{
-        features::Lack,
-        load::{self, Loaded},
-        object::Object,
-        records::Ring,
-    },
     metrics::Recorded,
-    netns::{Netns, NetnsWorker},
+    net::netns::{Netns, NetnsWorker},
+    proc::{hierarchy::Hierarchy, scope::Scope},
     shortage::Shortages,
     spec::GateSpec,
     uid::PodUid,

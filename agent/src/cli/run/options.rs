@@ -10,8 +10,8 @@ use conngate_common::gate::{CapturePorts, ContainerClass, Mode, NO_UID};
 use crate::{
     cli::Common,
     gate::{OnTimeout, Policy, Readiness},
-    ready::url::{ReadyUrl, ReadyUrlError},
     spec::GateSpec,
+    url::{ReadyUrl, ReadyUrlError},
     values::{TooMany, hold_time, slots},
 };
 

@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 
 use super::options::{AtTimeout, Options, ReadyWhen};
 use crate::{
-    cli::Output,
-    exit::Exit,
-    gate::Summary,
-    kernel::{
+    bpf::{
         counters::Counted,
         records::{command, destination},
     },
+    cli::Output,
+    exit::Exit,
+    gate::Summary,
 };
 
 /// Version of the JSON lines' shape.
@@ -170,7 +170,7 @@ fn say(event: &str, mut fields: Value) {
     if let Value::Object(map) = &mut fields {
         map.insert("version".to_owned(), SHAPE.into());
         map.insert("event".to_owned(), event.into());
-        map.insert("monotonic_seconds".to_owned(), seconds(crate::kernel::clock::now()).into());
+        map.insert("monotonic_seconds".to_owned(), seconds(crate::clock::now()).into());
     }
     // In one write, so that a killed conngate leaves no half line.
     let line = format!("{fields}\n");

@@ -8,12 +8,12 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration}
 use kube::runtime::watcher::DefaultBackoff;
 use tokio::sync::watch;
 
-use super::kubelet_client::KubeletClient;
 pub use super::kubelet_client::{KubeletConfig, KubeletConfigError, KubeletError, parse};
 use super::{
     SourceName,
     asks::Asks,
     explain::chain,
+    kubelet_client::KubeletClient,
     report::{Report, Reports, Source},
 };
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use conngate::kernel::{
+use aya_obj::generated::bpf_cmd;
+use conngate::bpf::{
     link::Link,
     query::Hook,
     syscall::{attributes, bpf},
@@ -18,7 +19,6 @@ use conngate_common::counter::Program;
 use conngate_tests::lab::Cgroup;
 
 use super::programs::PROGRAMS;
-use aya_obj::generated::bpf_cmd;
 
 /// `r0 = 1; exit`, two instructions.
 const GO_ON: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];

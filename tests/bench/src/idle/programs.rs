@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, loaded_programs};
 use conngate::{
-    cgroup::hierarchy::Hierarchy,
-    kernel::{load, load::Loaded, object::Object, records::Ring},
+    bpf::{load, load::Loaded, object::Object, records::Ring},
+    proc::hierarchy::Hierarchy,
 };
 use conngate_common::{counter::Program, id::CgroupId};
 use conngate_tests::lab::Cgroup;

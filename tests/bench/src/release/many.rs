@@ -21,12 +21,11 @@ use conngate_tests::{
         wait_until,
     },
     report::{CONNECTED, Connection},
+    step::step,
 };
 use serde::Serialize;
 
 use super::{Options, observer::Observer, single::milliseconds, stage::Stage};
-use conngate_tests::step::step;
-
 use crate::statistics::Sample;
 
 /// For all SYNs to be sent.

@@ -15,13 +15,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use conngate::{
-    cgroup::hierarchy::Hierarchy,
-    kernel::{
+    bpf::{
         load,
         load::Loaded,
         object::Object,
         records::{KernelRecord, Records},
     },
+    proc::hierarchy::Hierarchy,
 };
 use conngate_common::counter::Program;
 use conngate_tests::{
@@ -29,8 +29,10 @@ use conngate_tests::{
     lab::{Cgroup, envoy::ADMIN_PORT},
 };
 use nix::{
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns},
-    sys::time::TimeSpec,
+    sys::{
+        socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns},
+        time::TimeSpec,
+    },
     time::{ClockId, clock_gettime},
 };
 use tokio::{runtime, time::timeout};

@@ -13,14 +13,10 @@ use nix::libc::ESRCH;
 use tokio::sync::mpsc;
 
 use crate::{
-    cgroup::{
-        identity::{self, IdentityError},
-        pods::PodCgroup,
-        processes::View,
-    },
     errors::error_chain,
     hand::Hand,
-    netns::{Netns, NetnsWorker, same},
+    net::netns::{Netns, NetnsWorker, same},
+    proc::{identity, identity::IdentityError, pods::PodCgroup, processes::View},
 };
 
 /// Slow looks that are made at once, of as many pods.

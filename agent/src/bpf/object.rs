@@ -12,7 +12,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 /// The committed object; build.rs has checked its source digest.
 static BUILT_IN: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernel/object/conngate.bpf.o"));
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bpf/object/conngate.bpf.o"));
 
 /// The symbol that carries the ABI version, a `u32` in .rodata.
 const ABI_SYMBOL: &str = "CONNGATE_ABI";

@@ -19,10 +19,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::url::ReadyUrl;
 use crate::{
     errors::error_chain,
-    netns::{Netns, NetnsError, NetnsWorker},
+    net::netns::{Netns, NetnsError, NetnsWorker},
+    url::ReadyUrl,
 };
 
 /// How long one probe may take, all in all; twice as long after each that took longer, up to what meshes give their own

@@ -13,13 +13,11 @@ use conngate_common::id::CgroupId;
 use conngate_core::{gate::Answer, node::Input};
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{
-    probe::{self, ProbeError},
-    url::ReadyUrl,
-};
+use super::{probe, probe::ProbeError};
 use crate::{
     metrics::Recorded,
-    netns::{Netns, NetnsWorker},
+    net::netns::{Netns, NetnsWorker},
+    url::ReadyUrl,
 };
 
 /// How long one probe may keep its thread at work (it takes some 0.2 ms), and how many times as long as it takes beyond that a

@@ -18,7 +18,7 @@ use super::{
     pins,
     query::{self, Hook},
 };
-use crate::{cgroup::hierarchy, errors::error_chain, metrics::snapshot::ProgramState};
+use crate::{errors::error_chain, metrics::snapshot::ProgramState, proc::hierarchy};
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]

@@ -16,10 +16,8 @@ use nix::{
     },
 };
 
-use super::{
-    btf::{self, Btf},
-    clock, sock_diag,
-};
+use super::{btf, btf::Btf};
+use crate::{clock, net::sock_diag};
 
 /// Something that is not to be had here, and what is different without it.
 #[derive(Clone, Debug, PartialEq, Eq)]

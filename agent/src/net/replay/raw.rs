@@ -23,7 +23,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::syn::Packet;
-use crate::netns::{Netns, NetnsError, NetnsWorker, Owner};
+use crate::net::netns::{Netns, NetnsError, NetnsWorker, Owner};
 
 /// Why SYNs were not sent.
 #[derive(Debug, thiserror::Error)]

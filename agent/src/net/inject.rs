@@ -23,18 +23,18 @@ use conngate_core::{
 use tokio::sync::mpsc;
 
 use crate::{
-    cgroup::{pods::PodCgroup, processes},
+    clock,
     errors::error_chain,
     gate::Answer,
     hand::Hand,
-    kernel::{
-        clock, destroy,
+    metrics::Recorded,
+    net::{
+        destroy, listener,
+        netns::{Netns, NetnsWorker, Owner},
         replay::{datagram, raw::Replayer, syn},
         sock_diag::{SockDiag, SockDiagError},
     },
-    metrics::Recorded,
-    netns::{Netns, NetnsWorker, Owner},
-    ready::listener,
+    proc::{pods::PodCgroup, processes},
 };
 
 /// Slow pods that are served at once.

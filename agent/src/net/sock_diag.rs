@@ -21,7 +21,7 @@ use netlink_packet_sock_diag::{
 use nix::{errno::Errno, libc};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::netns::{Netns, NetnsError, NetnsWorker};
+use crate::net::netns::{Netns, NetnsError, NetnsWorker};
 
 /// Why the kernel did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use crate::kernel::sock_diag::{SockDiag, SockDiagError, Tuple};
+use crate::net::sock_diag::{SockDiag, SockDiagError, Tuple};
 
 /// `TCP_LISTEN` in include/net/tcp_states.h.
 const LISTEN: u8 = 10;

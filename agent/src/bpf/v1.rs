@@ -11,7 +11,7 @@ use std::{
 use procfs::process::Process;
 
 use super::features::{Lack, kernel_version};
-use crate::cgroup::hierarchy;
+use crate::proc::hierarchy;
 
 /// The files in which a tag is set: the first word of a line, or its second after an interface's name, is not 0.
 const TAGS: [&str; 2] = ["net_cls.classid", "net_prio.ifpriomap"];
