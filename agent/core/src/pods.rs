@@ -46,7 +46,8 @@ pub enum Change {
 /// What was decided last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
-    Gated(Box<GateSpec>),
+    /// With the classes of its containers.
+    Gated(Box<GateSpec>, Vec<(String, ContainerClass)>),
     Declined,
     Terminating,
 }
@@ -132,7 +133,7 @@ impl PodTable {
         let Some(entry) = self.entries.get_mut(&uid) else { return Vec::new() };
         entry.pod = None;
         let changes = match (entry.gate, &entry.decision) {
-            (Some(gate), Some(Decision::Gated(_))) => {
+            (Some(gate), Some(Decision::Gated(..))) => {
                 entry.decision = Some(Decision::Terminating);
                 vec![Change::Terminate(gate)]
             }
@@ -218,13 +219,16 @@ impl Entry {
             // Not declined: what is held stays held until it is known, and what was decided stays.
             Ask::Undecided(_) => return changes,
             Ask::Gate(_) if pod.ending => Decision::Terminating,
-            Ask::Gate(spec) => Decision::Gated(spec.clone()),
+            Ask::Gate(spec) => {
+                let classes = pod.containers.iter().map(|container| (container.name.clone(), container.class));
+                Decision::Gated(spec.clone(), classes.collect())
+            }
             Ask::None(_) => Decision::Declined,
         };
         let before = self.decision.replace(decision.clone());
         let is_new = before.as_ref() != Some(&decision);
         match decision {
-            Decision::Gated(spec) => {
+            Decision::Gated(spec, _) => {
                 if is_new {
                     changes.push(Change::Enrol(gate, spec));
                 }
@@ -260,7 +264,7 @@ impl Entry {
 
     fn class_of(&self, name: &str) -> ContainerClass {
         match (&self.decision, &self.pod) {
-            (Some(Decision::Gated(_)), Some(pod)) if !name.is_empty() => {
+            (Some(Decision::Gated(..)), Some(pod)) if !name.is_empty() => {
                 let listed = pod.containers.iter().find(|container| container.name == name);
                 listed.map_or(pod.unlisted, |container| container.class)
             }
@@ -286,7 +290,7 @@ impl PodTable {
     /// Whether the pod has a gate; `None`: it is undecided, or there is none.
     #[must_use]
     pub fn is_gated(&self, gate: CgroupId) -> Option<bool> {
-        self.entry(gate)?.decision.as_ref().map(|decision| matches!(decision, Decision::Gated(_)))
+        self.entry(gate)?.decision.as_ref().map(|decision| matches!(decision, Decision::Gated(..)))
     }
 
     /// The pods of which nobody can say yet whether their connections are held.
@@ -310,7 +314,7 @@ impl PodTable {
     pub fn why_not(&self, gate: CgroupId) -> Option<String> {
         let entry = self.entry(gate)?;
         match (&entry.decision, entry.pod.as_ref().map(|pod| &pod.ask)) {
-            (Some(Decision::Gated(_)), _) => None,
+            (Some(Decision::Gated(..)), _) => None,
             (Some(Decision::Terminating), _) => Some("it is being deleted, or has ended".to_owned()),
             (_, Some(Ask::None(why) | Ask::Undecided(why))) => Some(why.clone()),
             (_, Some(Ask::Gate(_)) | None) => Some("no source has told of it".to_owned()),

@@ -279,7 +279,7 @@ fn containers_that_are_of_another_class_now_are_told() {
     let mut other = asking(Mode::Hold);
     other.containers[1].class = ContainerClass::Exempt;
     let exempt = Change::Container(APP, Some(ContainerClass::Exempt));
-    assert_eq!(pods.seen(Arc::new(other.clone())), [exempt], "the spec is the same");
+    assert_eq!(pods.seen(Arc::new(other.clone())), [enrol(Mode::Hold), exempt], "what it asks for is another");
     assert_eq!(pods.seen(Arc::new(other)), []);
     assert_eq!(pods.class(GATE, APP), Some(ContainerClass::Exempt));
     assert_eq!(pods.class_of_cgroup(APP), Some(ContainerClass::Exempt));
