@@ -6,6 +6,7 @@ mod code;
 mod dependencies;
 mod failures;
 mod guests;
+mod layers;
 mod licences;
 mod links;
 mod shape;
@@ -58,6 +59,7 @@ fn tidy() -> Result<Vec<Finding>> {
         if file.is_rust() {
             findings.extend(shape::findings(file));
             findings.extend(code::findings(file));
+            findings.extend(layers::findings(file));
         }
     }
     let documents: [(_, Rule); 2] = [(failures::DOCUMENT, failures::findings), (guests::DOCUMENT, guests::findings)];

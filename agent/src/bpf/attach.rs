@@ -18,7 +18,7 @@ use super::{
     pins,
     query::{self, Hook},
 };
-use crate::{errors::error_chain, metrics::snapshot::ProgramState, proc::hierarchy};
+use crate::{errors::error_chain, proc::hierarchy};
 
 /// Why nothing stays attached.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,17 @@ pub enum AttachError {
     /// See [`LoadError`].
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+/// Where a program is.
+#[derive(Clone, Debug)]
+pub struct ProgramState {
+    /// Which.
+    pub program: Name,
+    /// The cgroup that it hangs on; `None`: it is not attached.
+    pub attached: Option<PathBuf>,
+    /// Why not, where there is something to say.
+    pub why: Option<String>,
 }
 
 impl Loaded {

@@ -14,7 +14,16 @@ use conngate_common::{
     id::CgroupId,
 };
 
-use crate::metrics::snapshot::MapFill;
+/// How full a map is.
+#[derive(Clone, Debug)]
+pub struct MapFill {
+    /// Its name.
+    pub map: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Entries that it has room for.
+    pub capacity: u64,
+}
 
 /// A shared value as aya wants it.
 #[derive(Clone, Copy)]

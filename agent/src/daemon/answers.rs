@@ -15,16 +15,15 @@ use conngate_core::node::Input;
 
 use super::run::Daemon;
 use crate::{
-    bpf::{counters::Counted, query::Hook, records},
+    bpf::{attach::ProgramState, counters::Counted, query::Hook, records},
     clock,
     errors::error_chain,
     gate::{Gate, OnTimeout, Readiness},
-    metrics::{
-        Snapshot,
-        snapshot::{PodGate, ProgramState},
-    },
     pods::source::SourceName,
-    serve::queries::{Question, Refusal, Which},
+    serve::{
+        metrics::{Snapshot, snapshot::PodGate},
+        queries::{Question, Refusal, Which},
+    },
     view::{
         Time, VERSION,
         event::{Connection, Process},

@@ -14,8 +14,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 pub use self::start::run;
 use crate::{
-    metrics::PodSeries,
     pods::{defaults::Defaults, source},
+    serve::metrics::PodSeries,
 };
 
 /// What the agent is told on its command line.

@@ -19,7 +19,7 @@ use super::journal::Journal;
 use crate::{
     clock,
     driver::{Driver, Request, shared_parents},
-    metrics::{PodSeries, Recorded},
+    metrics::Recorded,
     pods::{
         defaults::Defaults,
         events::Recorder,
@@ -30,6 +30,7 @@ use crate::{
     proc::follow::{CgroupNews, Follower},
     serve::{
         conditions::{Condition, Conditions, Part},
+        metrics::PodSeries,
         queries::Questions,
     },
     uid::PodUid,

@@ -1,52 +1,6 @@
-//! Metrics: every one is declared once, counted where it happens or read at scrape time, and written as Prometheus' text.
-//!
-//! Knows nothing of HTTP, of gates' rules or of when it is asked. `declared` is the one list (docs/metrics.md is made of
-//! it), `recorded` what this process counts, `snapshot` what the agent's loop reads from kernel and core when asked,
-//! `families` puts both into the declared families.
-//!
-//! Invariants:
-//! - Label values are closed sets, but for pods' series: those exist only for pods that ask for a gate, end with the pod,
-//!   and are bounded by [`PodSeries`].
-//! - What a scrape cannot read is absent, never zero.
+//! Metrics: every one is declared once (docs/metrics.md is made of that list), and what this process counts is counted where it happens.
 
 pub mod declared;
-mod families;
-mod process;
 pub mod recorded;
-pub mod snapshot;
 
-use prometheus::{Encoder as _, TextEncoder};
-
-pub use self::{
-    recorded::Recorded,
-    snapshot::{PodSeries, Snapshot},
-};
-use crate::{serve::conditions::Conditions, view::Time};
-
-/// The type of what [`text`] writes.
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// All metrics as text, of a process that `started` then; without a snapshot those alone that need none.
-///
-/// # Errors
-/// When a family cannot be written, which is a mistake in this program.
-pub fn text(
-    recorded: &Recorded,
-    conditions: &Conditions,
-    started: Time,
-    snapshot: Option<&Snapshot>,
-) -> Result<Vec<u8>, prometheus::Error> {
-    let mut families = recorded.gather();
-    families.extend(families::of_agent(recorded, conditions));
-    families.extend(process::families(started));
-    families.extend(snapshot.into_iter().flat_map(families::of_snapshot));
-    // A family without a sample is none yet.
-    families.retain(|family| !family.get_metric().is_empty());
-    families.sort_by(|one, other| one.name().cmp(other.name()));
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests;
+pub use self::recorded::Recorded;

@@ -16,11 +16,12 @@ use prometheus::{
 };
 
 use super::declared::{self, Metric};
-use crate::net::probe;
-
 /// Upper bounds in seconds: from what a replay takes to what nobody should wait for.
 const LATENCIES: [f64; 14] =
     [0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 4.096];
+
+/// What a probe may find.
+pub const PROBE_RESULTS: [&str; 6] = ["ready", "not-ready", "refused", "unreachable", "invalid", "timeout"];
 
 /// The counters of this process.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ impl Recorded {
         for reason in Reason::ALL.iter().filter(|reason| !reason.holds()) {
             recorded.opened.with_label_values(&[reason.word()]);
         }
-        for word in probe::Answer::WORDS {
+        for word in PROBE_RESULTS {
             recorded.probes.with_label_values(&[word]);
         }
         for result in ["sent", "failed"] {
@@ -110,9 +111,9 @@ impl Recorded {
         self.opened.with_label_values(&[reason.word()]).inc();
     }
 
-    /// A proxy was asked.
-    pub fn probed(&self, answer: &probe::Answer, took: Duration) {
-        self.probes.with_label_values(&[answer.word()]).observe(took.as_secs_f64());
+    /// A proxy was asked, with one of [`PROBE_RESULTS`].
+    pub fn probed(&self, result: &'static str, took: Duration) {
+        self.probes.with_label_values(&[result]).observe(took.as_secs_f64());
     }
 
     /// A connection that an opened gate had held was established.
@@ -155,7 +156,9 @@ impl Recorded {
         self.events.with_label_values(&[result.word()]).get()
     }
 
-    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+    /// Everything that was counted.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }
 }

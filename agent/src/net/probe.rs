@@ -80,10 +80,7 @@ pub enum ProbeError {
 }
 
 impl Answer {
-    /// Every word of [`Answer::word`].
-    pub const WORDS: [&'static str; 6] = ["ready", "not-ready", "refused", "unreachable", "invalid", "timeout"];
-
-    /// The word for machines.
+    /// The word for machines, one of [`crate::metrics::recorded::PROBE_RESULTS`].
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {

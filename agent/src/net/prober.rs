@@ -48,7 +48,7 @@ impl Prober {
         self.runtime.spawn(async move {
             let asked = Instant::now();
             let (found, busy) = metered(probe::probe(&worker, &netns, &url, deadline)).await;
-            recorded.probed(&found, asked.elapsed());
+            recorded.probed(found.word(), asked.elapsed());
             tracing::debug!(%url, ?found, "probed");
             tokio::time::sleep(busy.saturating_sub(BUSY) * SHARE).await;
             let is_late = matches!(found, probe::Answer::Failed(ProbeError::Deadline(_)));

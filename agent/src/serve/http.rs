@@ -20,7 +20,7 @@ use axum::{
 use tokio::{net::TcpListener, runtime::Handle};
 
 use super::{ServerState, connections};
-use crate::{clock, metrics, view::Time};
+use crate::{clock, view::Time};
 
 /// The whole of a connection: longer than any scrape may take, and an end for whoever reads slowly.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -49,8 +49,8 @@ pub fn serve(server: &Handle, address: SocketAddr, state: ServerState) -> io::Re
 
 async fn metrics(State(state): State<ServerState>) -> Response {
     let snapshot = state.queries.scrape().await;
-    match metrics::text(&state.recorded, &state.conditions, state.started, snapshot.as_ref()) {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+    match super::metrics::text(&state.recorded, &state.conditions, state.started, snapshot.as_ref()) {
+        Ok(text) => ([(CONTENT_TYPE, super::metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod conditions;
 mod connections;
 pub mod http;
+pub mod metrics;
 pub mod queries;
 pub mod socket;
 

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::connections::CONNECTIONS;
 use crate::{
-    metrics::Snapshot,
+    serve::metrics::Snapshot,
     view::{event::Event, explain::Explanation, open::Opening, report::Report, status::Live},
 };
 

@@ -53,13 +53,10 @@ fn agent_whose_root_of_pods_is_made_anew_gates_the_pods_in_it() -> Result<()> {
         // The pod and its sidecar go with it: what runs there is not looked at here.
         world.node.remove_kubepods(KUBEPODS)?;
         agent.wait_readyz("waits", is_waiting)?;
-        // Its loop rests, and so does the heartbeat: metrics and status say so.
-        wait_until(PATIENCE, "the heartbeat grows old", || {
-            (agent.metric("conngate_heartbeat_age_seconds").ok()? > 1.0).then_some(())
-        })?;
+        // Its loop turns, and answers.
         let metrics = agent.metrics()?;
         assert_eq!(metrics["conngate_condition_met{condition=\"cgroups\"}"], 0.0);
-        assert!(!metrics.contains_key("conngate_connections_held_total"), "what cannot be read is absent");
+        assert!(metrics.contains_key("conngate_connections_held_total"), "{metrics:?}");
         let status = agent.ask(&["status"])?.output()?;
         let said = String::from_utf8_lossy(&status.stdout).into_owned();
         assert_eq!(status.status.code(), Some(1), "{said}");

@@ -114,7 +114,7 @@ fn cgroup_namespace_is_named() -> Result<()> {
 #[test]
 fn object_of_another_abi_is_named() -> Result<()> {
     lab::run(|| {
-        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/src/kernel/object/conngate.bpf.o");
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/src/bpf/object/conngate.bpf.o");
         let mut bytes = fs::read(committed)?;
         let at = {
             let file = object::File::parse(&*bytes)?;

@@ -45,7 +45,7 @@ struct Attach {
 /// Attaches some program of the hook to `cgroup`; it goes with the cgroup. Answers the kernel's number of it.
 fn occupy(cgroup: &Cgroup, attach_type: u32, flags: u32) -> Result<u32> {
     // A copy of conngate's own, with maps of its own, in which nobody has said anything: it lets everything go.
-    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/src/kernel/object/conngate.bpf.o");
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/src/bpf/object/conngate.bpf.o");
     let mut ebpf = Ebpf::load_file(object)?;
     let name = match attach_type {
         EGRESS => "egress",

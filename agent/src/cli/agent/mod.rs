@@ -15,9 +15,8 @@ use crate::{
     daemon,
     daemon::Config,
     exit::Exit,
-    metrics::PodSeries,
     pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
-    serve::socket,
+    serve::{metrics::PodSeries, socket},
     shortage,
 };
 

@@ -2,14 +2,12 @@
 //!
 //! Knows nothing of names or formats.
 
-use std::path::PathBuf;
+use conngate_common::gate::{GateState, Mode};
 
-use conngate_common::{
-    counter::Program,
-    gate::{GateState, Mode},
+use crate::{
+    bpf::{attach::ProgramState, counters::Counted, maps::MapFill},
+    pods::source::SourceName,
 };
-
-use crate::{bpf::counters::Counted, pods::source::SourceName};
 
 /// The most containers of one pod with series of their own; the others share that of the empty name.
 pub const MAX_CONTAINERS: usize = 32;
@@ -33,28 +31,6 @@ pub struct Snapshot {
     pub pods: Vec<PodGate>,
     /// How many of them get series.
     pub series: PodSeries,
-}
-
-/// How full a map is.
-#[derive(Clone, Debug)]
-pub struct MapFill {
-    /// Its name.
-    pub map: &'static str,
-    /// Entries.
-    pub entries: u64,
-    /// Entries that it has room for.
-    pub capacity: u64,
-}
-
-/// Where a program is.
-#[derive(Clone, Debug)]
-pub struct ProgramState {
-    /// Which.
-    pub program: Program,
-    /// The cgroup that it hangs on; `None`: it is not attached.
-    pub attached: Option<PathBuf>,
-    /// Why not, where there is something to say.
-    pub why: Option<String>,
 }
 
 /// A pod with a gate.

@@ -8,11 +8,11 @@ use procfs::{
 };
 use prometheus::proto::MetricFamily;
 
-use super::{
-    declared::{self, Metric},
-    families::{float, one},
+use super::families::{float, one};
+use crate::{
+    metrics::declared::{self, Metric},
+    view::Time,
 };
-use crate::view::Time;
 
 /// Its families; `started` is when the process began.
 pub(super) fn families(started: Time) -> Vec<MetricFamily> {

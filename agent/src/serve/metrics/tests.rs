@@ -8,11 +8,15 @@ use conngate_common::{
 };
 
 use super::{
-    declared::{self, Metric},
-    snapshot::{MAX_CONTAINERS, MapFill, PodGate, ProgramState},
+    snapshot::{MAX_CONTAINERS, PodGate},
     *,
 };
-use crate::{bpf::counters::Counted, clock, pods::source::SourceName};
+use crate::{
+    bpf::{attach::ProgramState, counters::Counted, maps::MapFill},
+    clock,
+    metrics::declared::{self, Metric},
+    pods::source::SourceName,
+};
 
 fn snapshot() -> Snapshot {
     Snapshot {
@@ -103,7 +107,7 @@ fn series_of_one_pods_containers_are_bounded() {
 fn probes_opened_gates_and_events_are_counted_by_their_words() {
     let recorded = Recorded::new();
     recorded.opened(conngate_common::reason::Reason::Operator);
-    recorded.probed(&crate::net::probe::Answer::Ready, Duration::from_millis(3));
+    recorded.probed(crate::net::probe::Answer::Ready.word(), Duration::from_millis(3));
     recorded.replayed(4, 1);
     let conditions = Conditions::new(clock::now());
     let text = String::from_utf8(text(&recorded, &conditions, Time::now(), None).unwrap()).unwrap();

@@ -9,12 +9,12 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use super::{
     Recorded,
-    declared::{self, Kind, Metric},
     snapshot::{MAX_CONTAINERS, PodGate, PodSeries, Snapshot},
 };
 use crate::{
     bpf::counters::Counted,
     clock,
+    metrics::declared::{self, Kind, Metric},
     serve::conditions::{Condition, Conditions},
 };
 
