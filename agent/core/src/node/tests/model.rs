@@ -31,6 +31,7 @@ enum Act {
     Ready,
     Operator,
     Faults(Faults),
+    Walk,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +105,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Ready),
         1 => Just(Act::Operator),
         3 => faults().prop_map(Act::Faults),
+        4 => Just(Act::Walk),
     ]
 }
 
@@ -160,12 +162,13 @@ impl Act {
             Self::Listen(at, listens) => world.listen(pod, *at, *listens),
             Self::Proxy(proxy) => world.proxy(pod, *proxy),
             Self::Ready => {
-                world.begin(pod, Name::Proxy);
+                world.revive(pod);
                 world.proxy(pod, Proxy::Ready);
                 addresses().into_iter().for_each(|at| world.listen(pod, at, true));
             }
             Self::Operator => world.operator(pod),
             Self::Faults(faults) => world.faults(pod, *faults),
+            Self::Walk => world.walk_now(pod),
         }
     }
 }
@@ -201,7 +204,6 @@ fn calm(world: &mut World) {
         world.faults(pod, Faults::default());
         let policy = Policy { timeout: Duration::from_secs(60), ..POLICY };
         world.source(pod, &Telling::Asks(policy, Status::Nobody));
-        world.revive(pod);
         Act::Ready.happen(world, pod);
     }
     world.pass(Duration::from_secs(15));

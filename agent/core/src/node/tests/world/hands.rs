@@ -212,10 +212,13 @@ impl World {
         self.becomes(place, super::Place::sandbox);
     }
 
-    /// A cgroup without a sandbox gets one.
+    /// A cgroup without a sandbox gets one, and a pod without its proxy that.
     pub(in super::super) fn revive(&mut self, place: usize) {
         if self.places[place].netns.is_none() {
             self.sandbox(place);
+        }
+        if self.places[place].running(Name::Proxy).is_none() {
+            self.begin(place, Name::Proxy);
         }
     }
 
