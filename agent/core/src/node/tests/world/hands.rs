@@ -251,6 +251,11 @@ impl World {
         }
     }
 
+    /// Whether sources tell that the pod asks for a gate.
+    pub(in super::super) fn asks_for_gate(&self, place: usize) -> bool {
+        self.places[place].told.as_ref().is_some_and(|pod| matches!(pod.ask, Ask::Gate(_)) && !pod.ending)
+    }
+
     /// A source tells that the pod is no longer there.
     pub(in super::super) fn source_gone(&mut self, place: usize) {
         self.places[place].told = None;

@@ -186,7 +186,8 @@ impl World {
             (GateState::try_from(entry.state).unwrap(), Reason::try_from(entry.reason).unwrap());
         let reset = self.resets.get(&gate).filter(|since| self.now < after(**since, RESET));
         let place = &self.places[(gate.0 / STRIDE) as usize];
-        assert!(reset.is_none() || place.cgroup != Some(gate), "overtakes the reset of its connections");
+        let stays = state == GateState::Holding || place.cgroup != Some(gate);
+        assert!(reset.is_none() || stays, "overtakes the reset of its connections");
         let is_decided = place.is_decided;
         assert!(state != GateState::NotEnrolled || is_decided, "undecided is not declined");
         let netns = self.node.workload(gate).and_then(|workload| workload.netns());
@@ -320,7 +321,23 @@ impl World {
                 known == Some(*class) || is_inherited || pending(*container),
                 "the entry of {container:?}: {class}"
             );
+            self.check_class(*container, *class, is_inherited || pending(*container));
         }
+    }
+
+    /// A container of a gated pod is held as its name says; but those that waited in vain pass until their gate opens for
+    /// something else.
+    fn check_class(&self, container: CgroupId, class: ContainerClass, is_excused: bool) {
+        let Some(gate) = self.places[(container.0 / STRIDE) as usize].cgroup else { return };
+        if is_excused || self.node.pods().is_gated(gate) != Some(true) {
+            return;
+        }
+        let may_pass = !self.is_held(gate, container) || self.seen.get(&gate).is_some_and(|seen| seen.timed_out);
+        assert!(class == ContainerClass::Gated || may_pass, "{container:?} is not held, and should be");
+        assert!(
+            class != ContainerClass::Gated || self.is_held(gate, container),
+            "{container:?} is held, and should not be"
+        );
     }
 
     /// Law 4: whoever is held waits in the node, or is left to the kernel's own retry for a reason.

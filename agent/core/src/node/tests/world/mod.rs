@@ -219,7 +219,12 @@ impl World {
 
     fn tell(&mut self, input: Input) {
         self.note_input(&input);
+        let is_record = |input: &Input| matches!(input, Input::Parked(_) | Input::Ended(_) | Input::Listening(_));
+        let is_burst = is_record(&input) && self.inbox.front().is_some_and(is_record);
         self.node.handle(self.now, input);
+        if is_burst {
+            return;
+        }
         while let Some(output) = self.node.poll() {
             self.note_output(&output);
             if let Some(place) = self.whose(&output) {
