@@ -53,11 +53,12 @@ impl Unclassified {
             + self.for_container.values().map(|question| question.records.len()).sum::<usize>()
     }
 
-    /// Whether a packet of this socket waits.
+    /// The sockets that wait for their pod, and those that wait for their container.
     #[cfg(test)]
-    pub(crate) fn holds(&self, socket: SocketCookie) -> bool {
+    pub(crate) fn waiting(&self) -> [Vec<(CgroupId, SocketCookie)>; 2] {
+        let whose = |record: &ParkedRecord| (record.header.gate, record.header.socket);
         let of_containers = self.for_container.values().flat_map(|question| &question.records);
-        self.for_pod.values().flatten().chain(of_containers).any(|record| record.header.socket == socket)
+        [self.for_pod.values().flatten().map(whose).collect(), of_containers.map(whose).collect()]
     }
 
     /// Waits until the pod is known.

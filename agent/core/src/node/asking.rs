@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// The pod's network namespace is to be looked for, unless somebody does or it is known.
-    pub(super) fn ask_for_netns(&mut self, gate: CgroupId) {
+    fn ask_for_netns(&mut self, gate: CgroupId) {
         let is_wanted = |workload: &Workload| workload.netns.is_none() && !workload.sandbox.is_open();
         if self.workloads.get(&gate).is_some_and(is_wanted) {
             self.find_netns(gate);

@@ -39,9 +39,10 @@ impl Node {
             None => Event::Enrolled { gate, policy },
         });
         self.tell(gate, What::Enrolled(policy.mode));
-        if inherited.is_some() {
-            // Nobody asks the proxy of an open gate: a sandbox that is made anew would pass for the first.
-            self.ask_for_netns(gate);
+        // A sandbox made anew would pass for the first at an open gate that was inherited, whose proxy nobody asks; and while a
+        // pod asks for no gate nobody looks where it lives.
+        if inherited.is_some() || self.workloads.get(&gate).is_some_and(|workload| workload.netns.is_some()) {
+            self.find_netns(gate);
         }
         self.hand_on(gate);
     }

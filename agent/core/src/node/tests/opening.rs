@@ -251,6 +251,17 @@ fn sandbox_made_anew_closes_a_gate_that_an_earlier_agent_left_open() {
     assert_eq!(bench.state(), Some((GateState::Holding, Reason::NotReady)));
 }
 
+/// A8
+#[test]
+fn sandbox_made_anew_while_the_pod_asked_for_no_gate_is_noticed_when_it_asks() {
+    let mut bench = Bench::with(POLICY);
+    bench.handle(ms(2_000), told(pod(1, Ask::None("it does not ask".to_owned()))));
+    bench.handle(ms(2_001), there([CgroupId(73), CgroupId(74)]));
+    assert!(bench.handle(ms(2_002), told(asking(POLICY))).contains(&Output::FindNetns(GATE)));
+    let outputs = bench.handle(ms(2_003), sandbox(seen(2)));
+    assert!(facts(&outputs).contains(&&What::Renewed));
+}
+
 #[test]
 fn proxy_vouched_for_before_its_new_namespace_was_seen_is_vouched_for_there() {
     let mut bench = Bench::with(POLICY);

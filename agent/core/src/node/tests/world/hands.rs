@@ -212,10 +212,13 @@ impl World {
         self.becomes(place, super::Place::sandbox);
     }
 
-    /// A cgroup without a sandbox gets one.
+    /// A cgroup without a sandbox gets one, and a pod without its proxy that.
     pub(in super::super) fn revive(&mut self, place: usize) {
         if self.places[place].netns.is_none() {
             self.sandbox(place);
+        }
+        if self.places[place].running(Name::Proxy).is_none() {
+            self.begin(place, Name::Proxy);
         }
     }
 
@@ -246,6 +249,11 @@ impl World {
         if self.is_alive {
             self.inbox.push_back(Input::Pod(pod));
         }
+    }
+
+    /// Whether sources tell that the pod asks for a gate.
+    pub(in super::super) fn asks_for_gate(&self, place: usize) -> bool {
+        self.places[place].told.as_ref().is_some_and(|pod| matches!(pod.ask, Ask::Gate(_)) && !pod.ending)
     }
 
     /// A source tells that the pod is no longer there.

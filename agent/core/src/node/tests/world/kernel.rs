@@ -194,12 +194,12 @@ impl World {
     pub(super) fn end(&mut self, cookie: SocketCookie, outcome: Outcome) {
         let Some(socket) = self.kernel.sockets.remove(&cookie) else { return };
         let place = (cookie.0 / STRIDE) as usize;
-        if let Some(first_drop) = socket.first_drop.filter(|_| !socket.is_query)
-            && !self.places[place].loses()
-        {
-            let Input::Ended(mut record) = ended(cookie.0, self.now, first_drop, outcome) else { unreachable!() };
-            record.header.gate = socket.gate;
-            self.inbox.push_back(Input::Ended(record));
+        let Some(first_drop) = socket.first_drop else { return };
+        if socket.is_query || self.places[place].loses() {
+            self.unended.insert(cookie);
+        } else if let Input::Ended(record) = ended(cookie.0, self.now, first_drop, outcome) {
+            let header = RecordHeader { gate: socket.gate, ..record.header };
+            self.inbox.push_back(Input::Ended(EndedRecord { header, ..record }));
         }
     }
 

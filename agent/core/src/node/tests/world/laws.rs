@@ -169,12 +169,9 @@ impl World {
                 assert!(!seen.gone || is_late, "told of a gate that is gone: {:?}", fact.what);
                 seen.gone |= matches!(fact.what, What::Gone(_));
             }
-            Output::Beat { .. }
-            | Output::WriteContainer(..)
-            | Output::FindPod(_)
-            | Output::AskFor(_)
-            | Output::Prepare(..)
-            | Output::Release(_) => {}
+            Output::Prepare(gate, _) => drop(self.prepared.insert(*gate)),
+            Output::Release(gate) => drop(self.prepared.remove(gate)),
+            Output::Beat { .. } | Output::WriteContainer(..) | Output::FindPod(_) | Output::AskFor(_) => {}
         }
     }
 
@@ -189,7 +186,8 @@ impl World {
             (GateState::try_from(entry.state).unwrap(), Reason::try_from(entry.reason).unwrap());
         let reset = self.resets.get(&gate).filter(|since| self.now < after(**since, RESET));
         let place = &self.places[(gate.0 / STRIDE) as usize];
-        assert!(reset.is_none() || place.cgroup != Some(gate), "overtakes the reset of its connections");
+        let stays = state == GateState::Holding || place.cgroup != Some(gate);
+        assert!(reset.is_none() || stays, "overtakes the reset of its connections");
         let is_decided = place.is_decided;
         assert!(state != GateState::NotEnrolled || is_decided, "undecided is not declined");
         let netns = self.node.workload(gate).and_then(|workload| workload.netns());
@@ -205,6 +203,10 @@ impl World {
         } else if seen.want != Some(want) {
             let closed = seen.closed;
             let here = |at: Option<(Netns, MonoTime)>| at.is_some_and(|(at, when)| Some(at) == netns && when >= closed);
+            if !seen.is_open() {
+                // What waited in vain passes as long as its gate has opened for nothing else.
+                seen.timed_out = reason == Reason::Timeout;
+            }
             match reason {
                 Reason::Ready => assert!(here(seen.ready), "not seen ready: {seen:?}"),
                 Reason::Listening => assert!(here(seen.listened), "not seen to listen: {seen:?}"),
@@ -217,8 +219,7 @@ impl World {
                     assert!(said.is_some_and(|id| ids.contains(&id)), "a status of another life");
                 }
                 Reason::Operator => assert!(seen.operated),
-                Reason::Timeout => seen.timed_out = true,
-                Reason::Terminating | Reason::NotEnrolled => {}
+                Reason::Timeout | Reason::Terminating | Reason::NotEnrolled => {}
                 Reason::AgentStale
                 | Reason::Exempt
                 | Reason::NotReady
@@ -320,11 +321,33 @@ impl World {
                 known == Some(*class) || is_inherited || pending(*container),
                 "the entry of {container:?}: {class}"
             );
+            self.check_class(*container, *class, is_inherited || pending(*container));
         }
+    }
+
+    /// A container of a gated pod is held as its name says; but those that waited in vain pass until their gate opens for
+    /// something else.
+    fn check_class(&self, container: CgroupId, class: ContainerClass, is_excused: bool) {
+        let Some(gate) = self.places[(container.0 / STRIDE) as usize].cgroup else { return };
+        if is_excused || self.node.pods().is_gated(gate) != Some(true) {
+            return;
+        }
+        let may_pass = !self.is_held(gate, container) || self.seen.get(&gate).is_some_and(|seen| seen.timed_out);
+        assert!(class == ContainerClass::Gated || may_pass, "{container:?} is not held, and should be");
+        assert!(
+            class != ContainerClass::Gated || self.is_held(gate, container),
+            "{container:?} is held, and should not be"
+        );
     }
 
     /// Law 4: whoever is held waits in the node, or is left to the kernel's own retry for a reason.
     fn check_connections(&self) {
+        let unclassified = self.node.unclassified.waiting();
+        for (gate, _) in &unclassified[0] {
+            assert!(self.node.pods().is_gated(*gate).is_none(), "waits for a pod that is decided");
+        }
+        let unclassified = unclassified.concat();
+        self.check_ended(&unclassified);
         for (cookie, socket) in &self.kernel.sockets {
             if !socket.is_held || socket.is_query || !self.kernel.is_announced(socket) {
                 continue;
@@ -343,9 +366,28 @@ impl World {
                 || self.node.resetting.contains_key(&gate)
                 || self.node.pods().class(gate, socket.container) == Some(ContainerClass::Exempt);
             assert!(
-                waits || is_unread || left || self.node.unclassified.holds(*cookie),
+                waits || is_unread || left || unclassified.contains(&(gate, *cookie)),
                 "{cookie:?} is forgotten: {socket:?}"
             );
+        }
+    }
+
+    /// Who has ended waits no longer, as far as the node was told, and who waits has a copy.
+    fn check_ended(&self, unclassified: &[(CgroupId, Cookie)]) {
+        let is_unread = |cookie: Cookie| {
+            self.inbox.iter().any(|input| matches!(input, Input::Ended(ended) if ended.header.socket == cookie))
+        };
+        let is_over = |cookie: Cookie| {
+            !self.kernel.sockets.contains_key(&cookie) && !self.unended.contains(&cookie) && !is_unread(cookie)
+        };
+        for (gate, cookie) in unclassified {
+            assert!(!is_over(*cookie), "{cookie:?} has ended, and waits at {gate:?} for who it is");
+        }
+        for (id, gate) in self.node.gates().gates().filter(|(id, _)| !self.node.resetting.contains_key(id)) {
+            for cookie in gate.waiting() {
+                assert!(!is_over(cookie), "{cookie:?} has ended, and waits at {id:?}");
+                assert!(self.node.connections.holds(cookie), "nothing to send again of {cookie:?} at {id:?}");
+            }
         }
     }
 
@@ -353,6 +395,10 @@ impl World {
     pub(in super::super) fn check_released(&self) {
         let waits: Vec<_> = self.kernel.sockets.iter().filter(|(_, socket)| !socket.is_query).collect();
         assert!(waits.is_empty(), "not made although all is well: {waits:?}");
+        // Whose end the kernel could not tell may have been reset, and is kept in mind.
+        let told = |gate: &&CgroupId| !self.unended.iter().any(|cookie| cookie.0 / STRIDE == gate.0 / STRIDE);
+        let idle: Vec<_> = self.prepared.iter().filter(told).collect();
+        assert!(idle.is_empty(), "nothing waits, and all is ready to send it again: {idle:?}");
         for place in &self.places {
             let state = place.cgroup.and_then(|gate| self.node.gates().gate(gate)).map(|gate| gate.state());
             assert_ne!(state, Some(GateState::Holding), "closed although its proxy is ready");

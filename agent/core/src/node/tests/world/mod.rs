@@ -46,6 +46,10 @@ pub(super) struct World {
     seen: BTreeMap<CgroupId, Seen>,
     /// The questions that are open, by what they ask for.
     open: BTreeSet<String>,
+    /// Gates for which something is ready that sends packets again.
+    prepared: BTreeSet<CgroupId>,
+    /// Those whose end the kernel could not tell.
+    unended: BTreeSet<SocketCookie>,
     /// Since when connections of a gate are being reset.
     resets: BTreeMap<CgroupId, MonoTime>,
     /// What this agent was told of pods.
@@ -72,6 +76,8 @@ impl World {
             walked: now,
             seen: BTreeMap::new(),
             open: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            unended: BTreeSet::new(),
             resets: BTreeMap::new(),
             told: Vec::new(),
             failed: BTreeMap::new(),
@@ -132,6 +138,14 @@ impl World {
         self.check();
     }
 
+    /// The agent notices at once what is another than it knows.
+    pub(super) fn walk_now(&mut self, place: usize) {
+        if self.runs() {
+            let found = self.places[place].walk();
+            self.inbox.extend(found);
+        }
+    }
+
     /// The agent gets no processor for so long.
     pub(super) fn stall(&mut self, time: Duration) {
         self.stalled = after(self.now, time);
@@ -168,6 +182,7 @@ impl World {
         self.kernel.epoch += 1;
         (self.is_alive, self.stalled) = (true, self.now);
         self.open.clear();
+        self.prepared.clear();
         self.resets.clear();
         self.told.clear();
         self.failed.clear();
@@ -204,7 +219,12 @@ impl World {
 
     fn tell(&mut self, input: Input) {
         self.note_input(&input);
+        let is_record = |input: &Input| matches!(input, Input::Parked(_) | Input::Ended(_) | Input::Listening(_));
+        let is_burst = is_record(&input) && self.inbox.front().is_some_and(is_record);
         self.node.handle(self.now, input);
+        if is_burst {
+            return;
+        }
         while let Some(output) = self.node.poll() {
             self.note_output(&output);
             if let Some(place) = self.whose(&output) {
