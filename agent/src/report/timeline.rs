@@ -182,5 +182,4 @@ impl Range {
 }
 
 #[cfg(test)]
-#[path = "timeline_tests.rs"]
 mod tests;
