@@ -26,7 +26,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     prepare(Purpose::Demo)?;
     // Not in a step of its own: cargo shows its progress, and says nothing where there is nothing to do.
-    let packages = ["--package", "conngate", "--package", "conngate-tests", "--package", "conngate-bench"];
+    let packages = ["--package", "conngate", "--package", "conngate-testbed", "--package", "conngate-bench"];
     run_command(cargo().args(["build", "--release"]).args(packages))?;
     let program = target("release").join("conngate-bench");
     let status = std::process::Command::new(&program)

@@ -12,7 +12,7 @@ use std::{fs, process::ExitCode};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 
 use crate::{
     process::{nightly, output},

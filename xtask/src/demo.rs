@@ -21,10 +21,10 @@ use std::{fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use conngate_tests::lab::{self, permissions, tool};
+use conngate_testbed::lab::{self, permissions, tool};
 
 use self::{application::Application, case::Case, remedy::Remedy};
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 
 use crate::{
     process,
@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bail!("the demo lacks: {}", missing.join("; "));
     }
     step("building conngate and the laboratory", || {
-        process::run(workspace::cargo().args(["build", "--quiet", "-p", "conngate", "-p", "conngate-tests"]))
+        process::run(workspace::cargo().args(["build", "--quiet", "-p", "conngate", "-p", "conngate-testbed"]))
     })?;
 
     let mut cases = Vec::new();

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::workspace::root;
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 use tools::Tools;
 
 /// The generated part of the kustomize base, relative to the checkout.

@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::Args;
 
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 
 use crate::{
     process::{nightly, run as run_command},

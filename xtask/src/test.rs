@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
-use conngate_tests::{cluster::build, step::step};
+use conngate_testbed::{cluster::build, step::step};
 
 use crate::{
     deploy::{self, tools::Tools},
@@ -49,10 +49,13 @@ const HOST: [&str; 8] =
     ["--package", "conngate", "--package", "conngate-core", "--package", "conngate-common", "--package", "xtask"];
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
-pub(crate) const KERNEL: [Run; 2] = [
+pub(crate) const KERNEL: [Run; 3] = [
     Run { cargo: &["--package", "conngate"], runner: &["--ignored"] },
-    Run { cargo: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], runner: &[] },
+    Run { cargo: &["--package", "conngate-testbed", "--lib", "--bins"], runner: &[] },
+    Run { cargo: &["--package", "conngate-tests", "--test", "kernel"], runner: &[] },
 ];
+/// What the tests start, built before them.
+const STARTED: [&str; 6] = ["build", "--package", "conngate", "--package", "conngate-testbed", "--bins"];
 /// What changes a whole machine: only in guests, one test after the other.
 pub(crate) const MACHINE: Run =
     Run { cargo: &["--package", "conngate-tests", "--test", "machine"], runner: &["--test-threads", "1"] };
@@ -118,7 +121,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
         Tier::Kernel if !is_root() => skip(&KERNEL, "needs root"),
         Tier::Kernel => {
             prepare(Purpose::Test)?;
-            step("build conngate", || run_command(cargo().args(["build", "--package", "conngate"])))?;
+            step("build what the tests start", || run_command(cargo().args(STARTED)))?;
             let threads = kernel_threads().to_string();
             step("kernel tests", || run_all(&KERNEL, &["--test-threads", &threads]))
         }
@@ -126,9 +129,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
         Tier::Node if find("go").is_none() => skip(&NODE, "needs Go: https://go.dev/dl/"),
         Tier::Node => {
             prepare(Purpose::Node)?;
-            step("build the node's programs", || {
-                run_command(cargo().args(["build", "--package", "conngate-tests", "--bins"]))
-            })?;
+            step("build what the tests start", || run_command(cargo().args(STARTED)))?;
             let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
             let deploy = step("deploy/", || deploy::check(&tools))?;
             let (outcome, tally) = step("node tests", || run_all(&NODE, &[]))?;

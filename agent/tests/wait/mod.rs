@@ -1,6 +1,6 @@
 //! Waiting for something to become true, with a deadline.
 //!
-//! Knows nothing of what it waits for. As `conngate_tests::lab::wait`, of which this crate does not know.
+//! Knows nothing of what it waits for. As `conngate_testbed::lab::wait`, of which this crate does not know.
 
 use std::{
     env, thread,

@@ -4,7 +4,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use conngate_tests::lab::tool;
+use conngate_testbed::lab::tool;
 
 use crate::workspace;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{
         Answer, Cgroup, ControlPlane, Envoy, Namespace, Pod, Redirect, Upstream, envoy::virtual_outbound,

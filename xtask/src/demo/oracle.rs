@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{ControlPlane, Namespace, envoy::ADMIN_PORT},
 };

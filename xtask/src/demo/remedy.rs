@@ -5,7 +5,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use conngate_tests::lab::gated;
+use conngate_testbed::lab::gated;
 
 /// One way to start an application beside an Envoy that is not ready yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use conngate_tests::clock::mono_ns;
+use conngate_testbed::clock::mono_ns;
 use serde_json::Value;
 
 /// One thing that was said.

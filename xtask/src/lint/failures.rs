@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn findings_of_a_row_whose_test_is_gone_names_it() {
-        let files = [file("tests/tests/kernel/death.rs", "#[test]\nfn agent_killed_goes_on() -> Result<()> {\n")];
+        let files = [file("tests/kernel/death.rs", "#[test]\nfn agent_killed_goes_on() -> Result<()> {\n")];
         let table = "| fails | test |\n|---|---|\n| a | `death::agent_killed_goes_on` |\n| b | no test yet |\n\
                      | c | `death::agent_killed_goes_on`, `death::gone` |\n| d | `life::agent_killed_goes_on` |\n";
         let found = findings(&file(DOCUMENT, table), &files);

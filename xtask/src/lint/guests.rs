@@ -40,7 +40,7 @@ mod tests {
 
     fn lines(content: &str) -> Vec<String> {
         let file = |path: &str, content: &str| File { path: path.to_owned(), content: content.to_owned() };
-        let files = [file("tests/tests/kernel/hold.rs", "fn a() {}\n"), file("agent/src/load.rs", "fn b() {}\n")];
+        let files = [file("tests/kernel/hold.rs", "fn a() {}\n"), file("agent/src/load.rs", "fn b() {}\n")];
         findings(&file(DOCUMENT, content), &files).iter().map(Finding::to_string).collect()
     }
 

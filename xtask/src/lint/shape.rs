@@ -36,8 +36,8 @@ mod tests {
     fn findings_long_file_is_found_unless_a_test() {
         let long = format!("//! Long.\n{}", "\n".repeat(MAX_LINES));
         assert_eq!(count("agent/src/app.rs", &long), 1);
-        assert_eq!(count("tests/src/lib.rs", &long), 1);
+        assert_eq!(count("tests/testbed/src/lib.rs", &long), 1);
         assert_eq!(count("agent/src/gate/tests.rs", &long), 0);
-        assert_eq!(count("tests/tests/connect.rs", &long), 0);
+        assert_eq!(count("tests/kernel/connect.rs", &long), 0);
     }
 }

@@ -11,5 +11,5 @@ use crate::{process::run, workspace::cargo};
 
 /// Makes sure that Envoy is there; the fetching program shows its own progress on stderr.
 pub(crate) fn install() -> Result<()> {
-    run(cargo().args(["run", "--quiet", "--package", "conngate-tests", "--bin", "fetch-envoy"]).stdout(Stdio::null()))
+    run(cargo().args(["run", "--quiet", "--package", "conngate-testbed", "--bin", "fetch-envoy"]).stdout(Stdio::null()))
 }

@@ -15,7 +15,7 @@ use conngate::kernel::{
     verifier::program_type,
 };
 use conngate_common::counter::Program;
-use conngate_tests::lab::Cgroup;
+use conngate_testbed::lab::Cgroup;
 
 use super::programs::PROGRAMS;
 use aya_obj::generated::bpf_cmd;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conngate_tests::{
+use conngate_testbed::{
     lab::{
         Cgroup, Namespace, Pod, Upstream,
         client::{self, Client},
@@ -25,7 +25,7 @@ use conngate_tests::{
 use serde::Serialize;
 
 use super::{Options, observer::Observer, single::milliseconds, stage::Stage};
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 
 use crate::statistics::Sample;
 
