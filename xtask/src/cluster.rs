@@ -2,10 +2,7 @@
 //!
 //! Knows nothing of how it is made: `conngate_testbed::cluster` does it.
 
-use std::{
-    ffi::OsString,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -13,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use conngate_testbed::cluster::{Cluster, NAMES, Options as Parts, Place, State};
 
 use crate::{
-    process::{is_root, run as run_command},
+    process::{end_as, is_root, run as run_command},
     setup::{Purpose, prepare},
     workspace::cargo,
 };
@@ -124,11 +121,4 @@ fn status() -> Result<ExitCode> {
 
 fn attached() -> Result<Cluster> {
     Cluster::attach(&Place::up())
-}
-
-/// Runs `command` and ends as it does.
-fn end_as(command: &mut Command) -> Result<ExitCode> {
-    let status = command.status().context("cannot enter the node")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -18,7 +18,7 @@ use conngate_testbed::{
     },
 };
 
-use super::{
+use crate::{
     application::{self as applications, Application},
     oracle::{self, Ready},
     remedy::Remedy,
@@ -30,60 +30,60 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of one application.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) application: Application,
-    pub(super) remedy: Remedy,
+pub(crate) struct Case {
+    pub(crate) application: Application,
+    pub(crate) remedy: Remedy,
     /// When Envoy was given its listeners; it cannot be ready before.
-    pub(super) answered: f64,
+    pub(crate) answered: f64,
     /// When Envoy was ready.
-    pub(super) ready: f64,
+    pub(crate) ready: f64,
     /// How late that may be known.
-    pub(super) resolution: f64,
+    pub(crate) resolution: f64,
     /// When the application was started.
-    pub(super) started: f64,
+    pub(crate) started: f64,
     /// When it called connect().
-    pub(super) connecting: f64,
-    pub(super) end: End,
+    pub(crate) connecting: f64,
+    pub(crate) end: End,
     /// The application's exit status, as the remedy handed it on; none when a signal ended it.
-    pub(super) exit: Option<i32>,
+    pub(crate) exit: Option<i32>,
     /// What the upstream was reached at, as the application was told.
-    pub(super) greeting: Option<String>,
-    pub(super) gate: Option<Gate>,
+    pub(crate) greeting: Option<String>,
+    pub(crate) gate: Option<Gate>,
 }
 
 /// How connect() ended, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum End {
+pub(crate) enum End {
     Connected(f64),
     Refused(f64),
 }
 
 /// What conngate said.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     /// How many connections were held.
-    pub(super) held: usize,
+    pub(crate) held: usize,
     /// How long the first of them was held, seconds.
-    pub(super) held_seconds: f64,
+    pub(crate) held_seconds: f64,
     /// Why the gate was opened.
-    pub(super) opened: Option<String>,
+    pub(crate) opened: Option<String>,
 }
 
 impl Case {
     /// When connect() ended.
-    pub(super) fn ended(&self) -> f64 {
+    pub(crate) fn ended(&self) -> f64 {
         match self.end {
             End::Connected(at) | End::Refused(at) => at,
         }
     }
 
     /// The application called connect() before Envoy could be ready; otherwise the case shows nothing.
-    pub(super) fn is_early(&self) -> bool {
+    pub(crate) fn is_early(&self) -> bool {
         self.connecting < self.answered
     }
 
     /// How long after Envoy was ready the application was connected; zero where its word was heard before the oracle's.
-    pub(super) fn after_ready(&self) -> Option<f64> {
+    pub(crate) fn after_ready(&self) -> Option<f64> {
         match self.end {
             End::Connected(at) => Some((at - self.ready).max(0.0)),
             End::Refused(_) => None,
@@ -92,7 +92,7 @@ impl Case {
 }
 
 /// Runs the application once where it reaches nothing, so that no measured case is the one that reads it from the disk.
-pub(super) fn warm_up(application: Application) -> Result<()> {
+pub(crate) fn warm_up(application: Application) -> Result<()> {
     let words = application.command();
     let (program, arguments) = words.split_first().context("a command has a program")?;
     let mut command = Namespace::new()?.command(program);
@@ -102,7 +102,7 @@ pub(super) fn warm_up(application: Application) -> Result<()> {
 }
 
 /// Runs one case to its end, and prints what is said in it.
-pub(super) fn run(application: Application, remedy: Remedy, delay: Duration) -> Result<Case> {
+pub(crate) fn run(application: Application, remedy: Remedy, delay: Duration) -> Result<Case> {
     let upstream = Upstream::start()?;
     let pod = Pod::new(&upstream)?;
     pod.redirect(&Redirect::default())?;

@@ -19,7 +19,7 @@ use conngate_testbed::{
     lab::{ControlPlane, Namespace, envoy::ADMIN_PORT},
 };
 
-use super::talk::{Heard, Said};
+use crate::talk::{Heard, Said};
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -31,17 +31,17 @@ const QUESTION: &[u8] = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// What the oracle knows in the end; times are CLOCK_MONOTONIC nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     /// When the control plane gave Envoy its listeners.
-    pub(super) answered: u64,
+    pub(crate) answered: u64,
     /// When the first 200 came.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// How long Envoy had its listeners and nobody asked: the 200 could have come so much earlier.
-    pub(super) resolution: Duration,
+    pub(crate) resolution: Duration,
 }
 
 /// Asks inside `namespace` until Envoy is ready, and tells it and `control_plane`'s answer. Gives up after `deadline`.
-pub(super) fn ask(
+pub(crate) fn ask(
     namespace: &Namespace,
     control_plane: &ControlPlane,
     deadline: Duration,

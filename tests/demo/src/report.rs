@@ -4,7 +4,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{
+use crate::{
     case::{Case, End},
     remedy::Remedy,
 };
@@ -13,7 +13,7 @@ use super::{
 const WIDTH: u16 = 100;
 
 /// One row per case.
-pub(super) fn table(cases: &[Case]) -> String {
+pub(crate) fn table(cases: &[Case]) -> String {
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)
@@ -54,13 +54,13 @@ fn result(case: &Case) -> String {
 }
 
 /// What a refusal led to.
-pub(super) fn refused(case: &Case) -> String {
+pub(crate) fn refused(case: &Case) -> String {
     let exit = case.exit.map(|exit| format!("exit {exit}")).unwrap_or_else(|| "killed".to_owned());
     format!("refused, {exit}")
 }
 
 /// The story in one line, told of the application that waited longest after Envoy was ready.
-pub(super) fn last_line(cases: &[Case]) -> String {
+pub(crate) fn last_line(cases: &[Case]) -> String {
     let held = cases.iter().filter(|case| case.remedy == Remedy::Conngate);
     let slowest = held.max_by(|a, b| a.after_ready().unwrap_or(0.0).total_cmp(&b.after_ready().unwrap_or(0.0)));
     let Some(case) = slowest else { return String::new() };
@@ -75,7 +75,7 @@ pub(super) fn last_line(cases: &[Case]) -> String {
 }
 
 /// `seconds` for people.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 0.1 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
 }
 

@@ -3,10 +3,12 @@
 //! Knows nothing of the picture, which shows the same. What happens after Envoy was ready is drawn right of its mark,
 //! however soon it was: the order of events is the point.
 
-use super::{
+use conngate::report::Axis;
+
+use crate::{
     case::Case,
-    lane::{Axis, Kind},
     report::duration,
+    together::{axis, together},
 };
 
 /// Columns of the bars; labels before and durations after them make 100.
@@ -16,9 +18,10 @@ const LEGEND: &str =
     "░ not started yet   ─ starts   █ held inside connect()   ✗ refused   ✓ connected   │ Envoy is ready";
 
 /// The rows, with Envoy's above, the seconds and a legend below.
-pub(super) fn chart(cases: &[Case]) -> String {
-    let axis = Axis::of(cases);
-    let ready = column(&axis, axis.ready);
+pub(crate) fn chart(cases: &[Case]) -> String {
+    let cases = together(cases);
+    let axis = axis(&cases);
+    let ready = cases.first().map_or(0, |case| column(&axis, case.ready));
     let mut rows = vec![label("Envoy", "", &envoy(ready))];
     for (index, case) in cases.iter().enumerate() {
         if index > 0 && cases[index - 1].application != case.application {
@@ -36,22 +39,17 @@ fn label(application: &str, remedy: &str, bar: &str) -> String {
 }
 
 fn row(axis: &Axis, case: &Case) -> String {
-    let ready = column(axis, axis.ready);
+    let [ready, started, connecting, end] =
+        [case.ready, case.started, case.connecting, case.ended()].map(|at| column(axis, at));
     let mut cells: Vec<char> = blank(ready).chars().collect();
-    for span in axis.spans(case) {
-        let fill = match span.kind {
-            Kind::NotStarted => '░',
-            Kind::Starting => '─',
-            Kind::Connecting => '█',
-        };
-        cells[column(axis, span.from)..column(axis, span.to)].fill(fill);
-    }
+    cells[..started].fill('░');
+    cells[started..connecting].fill('─');
+    cells[connecting..end].fill('█');
     cells[ready] = READY;
     let (mark, note) = match case.after_ready() {
         None => ('✗', "refused".to_owned()),
         Some(after) => ('✓', format!("+{}", duration(after))),
     };
-    let end = column(axis, axis.place(case, case.ended()));
     let is_after = case.ended() >= case.answered;
     cells[if is_after { end.max(ready + 1) } else { end.min(ready.saturating_sub(1)) }] = mark;
     format!("{} {note}", cells.into_iter().collect::<String>())
@@ -71,8 +69,8 @@ fn blank(ready: usize) -> String {
 fn seconds(axis: &Axis) -> String {
     let mut cells = vec![' '; WIDTH];
     for tick in axis.ticks() {
-        let text = format!("{tick} s");
-        let at = column(axis, f64::from(tick));
+        let text = axis.label(tick);
+        let at = column(axis, tick);
         if at + text.len() <= WIDTH {
             cells.splice(at..at + text.len(), text.chars());
         }
@@ -80,23 +78,23 @@ fn seconds(axis: &Axis) -> String {
     cells.into_iter().collect()
 }
 
-/// The column of a time on the axis; the last one but one is the axis's end.
+/// The column of a time on the axis; the last one but one is the axis' end.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the columns")]
 fn column(axis: &Axis, at: f64) -> usize {
     let last = f64::from(u32::try_from(WIDTH - 2).unwrap_or(0));
-    (at / axis.end * last).clamp(0.0, last) as usize
+    (axis.x(at) / 100.0 * last).clamp(0.0, last) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::case::End;
-    use crate::demo::lane::tests::connected;
+    use crate::case::End;
+    use crate::together::tests::connected;
 
     #[test]
     fn row_connected_a_moment_after_ready_is_right_of_its_mark() {
         let case = Case { end: End::Connected(3.001), ..connected(3.0) };
-        let row = row(&Axis::of(std::slice::from_ref(&case)), &case);
+        let row = row(&axis(std::slice::from_ref(&case)), &case);
         assert!(row.contains("██│✓"), "{row}");
         assert!(row.ends_with("+1.0 ms"), "{row}");
     }
@@ -104,7 +102,7 @@ mod tests {
     #[test]
     fn row_refused_at_once_begins_with_the_mark() {
         let case = Case { end: End::Refused(0.001), ..connected(3.0) };
-        let row = row(&Axis::of(std::slice::from_ref(&case)), &case);
+        let row = row(&axis(std::slice::from_ref(&case)), &case);
         assert!(row.starts_with('✗') && row.contains(READY) && row.ends_with("refused"), "{row}");
     }
 

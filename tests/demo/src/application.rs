@@ -2,18 +2,16 @@
 //!
 //! Knows nothing of proxies. Their sources are in applications/, for people to read.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::Path};
 
 use conngate_testbed::lab::tool;
 
-use crate::workspace;
-
 /// Where the applications connect to: an address of the laboratory's upstream.
-pub(super) const DESTINATION: (&str, &str) = ("198.51.100.10", "80");
+pub(crate) const DESTINATION: (&str, &str) = ("198.51.100.10", "80");
 
 /// One application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Application {
+pub(crate) enum Application {
     Shell,
     Python,
     Jvm,
@@ -21,7 +19,7 @@ pub(super) enum Application {
 
 impl Application {
     /// Those that this machine can run; the others are named on stderr.
-    pub(super) fn installed() -> Vec<Self> {
+    pub(crate) fn installed() -> Vec<Self> {
         let mut all = vec![Self::Shell, Self::Python, Self::Jvm];
         all.retain(|application| {
             let (program, _) = application.interpreter();
@@ -35,7 +33,7 @@ impl Application {
     }
 
     /// The command line, to be run in [`directory`].
-    pub(super) fn command(self) -> Vec<String> {
+    pub(crate) fn command(self) -> Vec<String> {
         let (program, source) = self.interpreter();
         let (host, port) = DESTINATION;
         [program, source, host, port].map(str::to_owned).into()
@@ -61,6 +59,6 @@ impl fmt::Display for Application {
 }
 
 /// Where the applications and the remedy's loop are; their command lines name them relative to it.
-pub(super) fn directory() -> PathBuf {
-    workspace::root().join("xtask/src/demo/applications")
+pub(crate) fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/applications"))
 }

@@ -9,7 +9,7 @@ use conngate_testbed::lab::gated;
 
 /// One way to start an application beside an Envoy that is not ready yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
+pub(crate) enum Remedy {
     Nothing,
     WaitLoop,
     Conngate,
@@ -17,10 +17,10 @@ pub(super) enum Remedy {
 
 impl Remedy {
     /// In the order of the story.
-    pub(super) const ALL: [Self; 3] = [Self::Nothing, Self::WaitLoop, Self::Conngate];
+    pub(crate) const ALL: [Self; 3] = [Self::Nothing, Self::WaitLoop, Self::Conngate];
 
     /// The command line that starts `application`, which says `starting` first.
-    pub(super) fn command(self, application: Vec<String>) -> Result<Vec<String>> {
+    pub(crate) fn command(self, application: Vec<String>) -> Result<Vec<String>> {
         let mut words = match self {
             Self::Nothing => Vec::new(),
             Self::WaitLoop => ["bash", "wait-loop.sh"].map(str::to_owned).into(),

@@ -14,15 +14,15 @@ use serde_json::Value;
 
 /// One thing that was said.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// CLOCK_MONOTONIC nanoseconds.
-    pub(super) at: u64,
-    pub(super) said: Said,
+    pub(crate) at: u64,
+    pub(crate) said: Said,
 }
 
 /// What can be said.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// The oracle: the control plane has given Envoy its listeners.
     Answered,
     /// The oracle: Envoy is ready.
@@ -43,7 +43,7 @@ pub(super) enum Said {
 
 impl Said {
     /// conngate's last event, which counts what no case here has.
-    pub(super) fn is_summary(&self) -> bool {
+    pub(crate) fn is_summary(&self) -> bool {
         matches!(self, Self::Conngate(event) if event["event"] == "summary")
     }
 }
@@ -68,7 +68,7 @@ impl fmt::Display for Said {
 }
 
 /// Tells each line of `stream`, as `meaning` understands it, until it ends.
-pub(super) fn listen(
+pub(crate) fn listen(
     stream: impl Read + Send + 'static,
     meaning: impl Fn(String) -> Said + Send + 'static,
     tell: Sender<Heard>,
@@ -84,7 +84,7 @@ pub(super) fn listen(
 }
 
 /// A line on stdout, which is the application's alone.
-pub(super) fn on_stdout(line: String) -> Said {
+pub(crate) fn on_stdout(line: String) -> Said {
     match line.as_str() {
         "starting" => Said::Starting,
         "connected" => Said::Connected,
@@ -94,7 +94,7 @@ pub(super) fn on_stdout(line: String) -> Said {
 }
 
 /// A line on stderr, which conngate and the application share.
-pub(super) fn on_stderr(line: String) -> Said {
+pub(crate) fn on_stderr(line: String) -> Said {
     match serde_json::from_str::<Value>(&line) {
         Ok(event) if event.is_object() => Said::Conngate(event),
         Ok(_) | Err(_) => Said::Complaint(line),

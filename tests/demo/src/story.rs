@@ -3,7 +3,7 @@
 //! Knows nothing of how the cases were made. What must come before or after Envoy's readiness is compared with the control
 //! plane's answer, whose time is exact: two threads of which the second is woken first prove nothing.
 
-use super::{
+use crate::{
     application::DESTINATION,
     case::{Case, End},
     remedy::Remedy,
@@ -13,7 +13,7 @@ use super::{
 const AT_ONCE: f64 = 1.0;
 
 /// Where the story is not true, the first thing in each case; empty when it is.
-pub(super) fn broken(cases: &[Case]) -> Vec<String> {
+pub(crate) fn broken(cases: &[Case]) -> Vec<String> {
     cases.iter().filter_map(broken_in).collect()
 }
 
@@ -57,7 +57,7 @@ fn is_greeted(case: &Case) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{application::Application, case::Gate};
+    use crate::{application::Application, case::Gate};
 
     fn held() -> Case {
         Case {
