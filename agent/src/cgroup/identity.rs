@@ -213,5 +213,4 @@ fn ended(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "identity_tests.rs"]
 mod tests;

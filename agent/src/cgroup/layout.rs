@@ -124,5 +124,4 @@ pub fn leaf(name: &str) -> Leaf<'_> {
 }
 
 #[cfg(test)]
-#[path = "layout_tests.rs"]
 mod tests;

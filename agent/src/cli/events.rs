@@ -107,5 +107,4 @@ fn held(connection: &Connection) -> String {
 }
 
 #[cfg(test)]
-#[path = "events_tests.rs"]
 mod tests;

@@ -126,5 +126,4 @@ fn write_held(text: &mut String, held: &Held) -> std::fmt::Result {
 }
 
 #[cfg(test)]
-#[path = "explain_tests.rs"]
 mod tests;

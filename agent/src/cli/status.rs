@@ -176,5 +176,4 @@ fn age(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
 mod tests;

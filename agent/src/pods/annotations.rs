@@ -254,5 +254,4 @@ fn regate(text: &str) -> Option<Option<Duration>> {
 }
 
 #[cfg(test)]
-#[path = "annotations_tests.rs"]
 mod tests;

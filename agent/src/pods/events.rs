@@ -180,5 +180,4 @@ fn event(notice: Notice, instance: &str) -> Event {
 }
 
 #[cfg(test)]
-#[path = "events_tests.rs"]
 mod tests;

@@ -231,5 +231,4 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 #[cfg(test)]
-#[path = "pod_tests.rs"]
 mod tests;

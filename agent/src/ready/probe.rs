@@ -191,5 +191,4 @@ fn word(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "probe_tests.rs"]
 mod tests;

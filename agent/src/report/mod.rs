@@ -236,5 +236,4 @@ fn date(time: Time) -> String {
 mod samples;
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
 mod tests;

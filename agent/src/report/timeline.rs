@@ -193,5 +193,4 @@ impl Range {
 }
 
 #[cfg(test)]
-#[path = "timeline_tests.rs"]
 mod tests;

@@ -78,5 +78,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "connections_tests.rs"]
 mod tests;

@@ -94,5 +94,4 @@ pub fn serve(server: &Handle, path: &Path, state: ServerState) -> Result<Served,
 }
 
 #[cfg(test)]
-#[path = "socket_tests.rs"]
 mod tests;

@@ -32,7 +32,6 @@ impl File {
     pub(crate) fn is_test(&self) -> bool {
         self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
-            || self.path.ends_with("_tests.rs")
             || TESTS.iter().any(|directory| self.path.starts_with(directory))
     }
 

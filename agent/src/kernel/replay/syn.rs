@@ -236,5 +236,4 @@ pub(super) fn be16(length: usize) -> [u8; 2] {
 }
 
 #[cfg(test)]
-#[path = "syn_tests.rs"]
 mod tests;

@@ -75,5 +75,4 @@ fn known(pod: PodObject) -> Option<Pod> {
 }
 
 #[cfg(test)]
-#[path = "apiserver_tests.rs"]
 mod tests;

@@ -253,5 +253,4 @@ fn deletes(source: SourceName, known: &Pod) -> bool {
 }
 
 #[cfg(test)]
-#[path = "catalogue_tests.rs"]
 mod tests;

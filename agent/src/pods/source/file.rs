@@ -144,5 +144,4 @@ fn pods(path: &Path) -> Result<Vec<Pod>, FileError> {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

@@ -244,5 +244,4 @@ pub fn parse(body: &[u8]) -> Result<(Vec<Pod>, Vec<PodError>), serde_json::Error
 }
 
 #[cfg(test)]
-#[path = "kubelet_client_tests.rs"]
 mod tests;

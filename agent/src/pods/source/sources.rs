@@ -249,5 +249,4 @@ impl Merging {
 }
 
 #[cfg(test)]
-#[path = "sources_tests.rs"]
 mod tests;
