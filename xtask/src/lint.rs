@@ -4,10 +4,9 @@
 
 mod code;
 mod dependencies;
-mod failures;
-mod guests;
 mod licences;
 mod links;
+mod named;
 mod shape;
 mod text;
 mod tokens;
@@ -25,7 +24,7 @@ use crate::{
     setup::rust_src,
     workspace::{cargo, metadata, root},
 };
-use tree::{File, Finding};
+use tree::Finding;
 
 /// Check format, clippy, and the rules of this repository
 #[derive(Args)]
@@ -47,9 +46,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong with a document that names tests, by all files.
-type Rule = fn(&File, &[File]) -> Vec<Finding>;
-
 fn tidy() -> Result<Vec<Finding>> {
     let files = tree::files(root())?;
     let mut findings = Vec::new();
@@ -61,13 +57,7 @@ fn tidy() -> Result<Vec<Finding>> {
             findings.extend(code::findings(file));
         }
     }
-    let documents: [(_, Rule); 2] = [(failures::DOCUMENT, failures::findings), (guests::DOCUMENT, guests::findings)];
-    for (path, rule) in documents {
-        match files.iter().find(|file| file.path == path) {
-            Some(document) => findings.extend(rule(document, &files)),
-            None => findings.push(Finding::new(path, 1, "is not there".to_owned())),
-        }
-    }
+    findings.extend(named::findings(&files));
     for directory in ["", "ebpf/", "fuzz/"] {
         let (workspace, lock) = (root().join(directory), &format!("{directory}Cargo.lock"));
         let packages = metadata(&workspace, true)?.packages;
