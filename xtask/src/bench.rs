@@ -2,13 +2,13 @@
 //!
 //! Knows nothing of them: a package of its own (tests/bench) has them, because this program must build without the agent.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    process::run as run_command,
+    process::{end_as, run as run_command},
     setup::{Purpose, prepare},
     workspace::{cargo, target},
 };
@@ -26,12 +26,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     prepare(Purpose::Demo)?;
     // Not in a step of its own: cargo shows its progress, and says nothing where there is nothing to do.
-    let packages = ["--package", "conngate", "--package", "conngate-tests", "--package", "conngate-bench"];
+    let packages = ["--package", "conngate", "--package", "conngate-testbed", "--package", "conngate-bench"];
     run_command(cargo().args(["build", "--release"]).args(packages))?;
-    let program = target("release").join("conngate-bench");
-    let status = std::process::Command::new(&program)
-        .args(&options.arguments)
-        .status()
-        .with_context(|| format!("cannot start {}", program.display()))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    end_as(Command::new(target("release").join("conngate-bench")).args(&options.arguments))
 }

@@ -11,8 +11,8 @@ use std::{fs, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use conngate_tests::step::step;
-use contents::Contents;
+
+use conngate_testbed::step::step;
 
 use crate::{
     process::{nightly, output},
@@ -20,6 +20,7 @@ use crate::{
     versions::NIGHTLY_OF_OBJECT,
     workspace::{OBJECT, OBJECT_DIGEST, root},
 };
+use contents::Contents;
 
 /// Rebuild the committed eBPF object, with nightly and bpf-linker
 #[derive(Args)]

@@ -1,18 +1,16 @@
 //! `cargo xtask cluster`: a real Kubernetes node on this machine, to try conngate on.
 //!
-//! Knows nothing of how it is made: `conngate_tests::cluster` does it.
+//! Knows nothing of how it is made: `conngate_testbed::cluster` does it.
 
-use std::{
-    ffi::OsString,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use conngate_tests::cluster::{Cluster, NAMES, Options as Parts, Place, State};
+
+use conngate_testbed::cluster::{Cluster, NAMES, Options as Parts, Place, State};
 
 use crate::{
-    process::{is_root, run as run_command},
+    process::{end_as, is_root, run as run_command},
     setup::{Purpose, prepare},
     workspace::cargo,
 };
@@ -67,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     match &options.verb {
         Verb::Up { mesh, no_conngate } => up(Parts { mesh: mesh.is_some(), conngate: !no_conngate })?,
-        Verb::Down => Cluster::down(&Place::up()?)?,
+        Verb::Down => Cluster::down(&Place::up())?,
         Verb::Status => return status(),
         Verb::Kubectl(Arguments { arguments }) => return end_as(attached()?.kubectl_command()?.args(arguments)),
         Verb::Helm(Arguments { arguments }) => return end_as(attached()?.helm_command()?.args(arguments)),
@@ -81,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn up(parts: Parts) -> Result<()> {
-    let place = Place::up()?;
+    let place = Place::up();
     match Cluster::state(&place)? {
         State::Up { mesh } if mesh || !parts.mesh => {
             status()?;
@@ -91,7 +89,7 @@ fn up(parts: Parts) -> Result<()> {
         State::Unfinished | State::Down => {}
     }
     prepare(Purpose::Node)?;
-    run_command(cargo().args(["build", "--quiet", "--package", "conngate-tests", "--bins"]))?;
+    run_command(cargo().args(["build", "--quiet", "--package", "conngate-testbed", "--bins"]))?;
     Cluster::up(parts)?;
     status()?;
     println!("try: cargo xtask cluster kubectl get pods --all-namespaces");
@@ -100,7 +98,7 @@ fn up(parts: Parts) -> Result<()> {
 
 /// Prints what runs; a failure where nothing does.
 fn status() -> Result<ExitCode> {
-    let place = Place::up()?;
+    let place = Place::up();
     let state = Cluster::state(&place)?;
     match state {
         State::Down => println!("no cluster runs"),
@@ -122,12 +120,5 @@ fn status() -> Result<ExitCode> {
 }
 
 fn attached() -> Result<Cluster> {
-    Cluster::attach(&Place::up()?)
-}
-
-/// Runs `command` and ends as it does.
-fn end_as(command: &mut Command) -> Result<ExitCode> {
-    let status = command.status().context("cannot enter the node")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Cluster::attach(&Place::up())
 }

@@ -15,10 +15,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use conngate_tests::step::step;
-use tools::Tools;
 
 use crate::workspace::root;
+use conngate_testbed::step::step;
+use tools::Tools;
 
 /// The generated part of the kustomize base, relative to the checkout.
 const BASE: &str = "deploy/kustomize/base/conngate.yaml";

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use conngate_tests::step::step;
+
+use conngate_testbed::step::step;
 
 use crate::{
     process::{nightly, run as run_command},

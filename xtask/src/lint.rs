@@ -4,11 +4,10 @@
 
 mod code;
 mod dependencies;
-mod failures;
-mod guests;
 mod layers;
 mod licences;
 mod links;
+mod named;
 mod shape;
 mod text;
 mod tokens;
@@ -18,14 +17,15 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::Args;
-use conngate_tests::step::step;
-use tree::{File, Finding};
+
+use conngate_testbed::step::step;
 
 use crate::{
     process::{nightly, run as run_command},
     setup::rust_src,
     workspace::{cargo, metadata, root},
 };
+use tree::Finding;
 
 /// Check format, clippy, and the rules of this repository
 #[derive(Args)]
@@ -47,9 +47,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong with a document that names tests, by all files.
-type Rule = fn(&File, &[File]) -> Vec<Finding>;
-
 fn tidy() -> Result<Vec<Finding>> {
     let files = tree::files(root())?;
     let mut findings = Vec::new();
@@ -62,13 +59,7 @@ fn tidy() -> Result<Vec<Finding>> {
             findings.extend(layers::findings(file));
         }
     }
-    let documents: [(_, Rule); 2] = [(failures::DOCUMENT, failures::findings), (guests::DOCUMENT, guests::findings)];
-    for (path, rule) in documents {
-        match files.iter().find(|file| file.path == path) {
-            Some(document) => findings.extend(rule(document, &files)),
-            None => findings.push(Finding::new(path, 1, "is not there".to_owned())),
-        }
-    }
+    findings.extend(named::findings(&files));
     for directory in ["", "ebpf/", "fuzz/"] {
         let (workspace, lock) = (root().join(directory), &format!("{directory}Cargo.lock"));
         let packages = metadata(&workspace, true)?.packages;

@@ -3,14 +3,15 @@
 //! Knows nothing of what they do with it. Idempotent, and quick when all is there.
 
 mod ebpf;
-mod envoy;
 mod packages;
+
+pub(crate) use ebpf::{bpf_linker, rust_src};
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-pub(crate) use ebpf::{bpf_linker, rust_src};
+use conngate_testbed::lab::envoy;
 
 /// Install what a verb needs: Debian packages (as root), Envoy, the eBPF toolchain
 #[derive(Args)]
@@ -52,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     packages::install(packages::needed(purpose))?;
     match purpose {
-        Purpose::Demo | Purpose::Test | Purpose::Node => envoy::install(),
+        Purpose::Demo | Purpose::Test | Purpose::Node => envoy::binary().map(drop),
         Purpose::Ebpf => ebpf::install(),
         // Guests have an Envoy of their own architecture, which is fetched with their programs.
         Purpose::Fuzz | Purpose::Vm | Purpose::VmAarch64 => Ok(()),

@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use conngate_tests::{cluster::build, step::step};
-use tally::{Outcome, Tally};
+
+use conngate_testbed::{cluster::build, step::step};
 
 use crate::{
     deploy::{self, tools::Tools},
@@ -23,6 +23,7 @@ use crate::{
     setup::{Purpose, prepare},
     workspace::cargo,
 };
+use tally::{Outcome, Tally};
 
 /// Run the tests: on the host, and (as root) against the kernel and on a node
 #[derive(Args)]
@@ -44,14 +45,16 @@ enum Tier {
 }
 
 /// The packages of the host tier.
-const HOST: [&str; 8] =
-    ["--package", "conngate", "--package", "conngate-core", "--package", "conngate-common", "--package", "xtask"];
+const HOST: [&str; 6] = ["conngate", "conngate-bench", "conngate-common", "conngate-core", "conngate-demo", "xtask"];
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
-pub(crate) const KERNEL: [Run; 2] = [
+pub(crate) const KERNEL: [Run; 3] = [
     Run { cargo: &["--package", "conngate"], runner: &["--ignored"] },
-    Run { cargo: &["--package", "conngate-tests", "--lib", "--bins", "--test", "kernel"], runner: &[] },
+    Run { cargo: &["--package", "conngate-testbed", "--lib", "--bins"], runner: &[] },
+    Run { cargo: &["--package", "conngate-tests", "--test", "kernel"], runner: &[] },
 ];
+/// What the tests start, built before them.
+const STARTED: [&str; 6] = ["build", "--package", "conngate", "--package", "conngate-testbed", "--bins"];
 /// What changes a whole machine: only in guests, one test after the other.
 pub(crate) const MACHINE: Run =
     Run { cargo: &["--package", "conngate-tests", "--test", "machine"], runner: &["--test-threads", "1"] };
@@ -110,14 +113,16 @@ impl Tier {
 fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
     match tier {
         Tier::Host => {
-            let (outcome, tally) = step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(HOST)))?;
+            let packages = HOST.iter().flat_map(|package| ["--package", package]);
+            let (outcome, tally) =
+                step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(packages)))?;
             // What is ignored here is the kernel tier's, and counted there.
             Ok((outcome, Tally { skipped: 0, ..tally }))
         }
         Tier::Kernel if !is_root() => skip(&KERNEL, "needs root"),
         Tier::Kernel => {
             prepare(Purpose::Test)?;
-            step("build conngate", || run_command(cargo().args(["build", "--package", "conngate"])))?;
+            step("build what the tests start", || run_command(cargo().args(STARTED)))?;
             let threads = kernel_threads().to_string();
             step("kernel tests", || run_all(&KERNEL, &["--test-threads", &threads]))
         }
@@ -125,9 +130,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
         Tier::Node if find("go").is_none() => skip(&NODE, "needs Go: https://go.dev/dl/"),
         Tier::Node => {
             prepare(Purpose::Node)?;
-            step("build the node's programs", || {
-                run_command(cargo().args(["build", "--package", "conngate-tests", "--bins"]))
-            })?;
+            step("build what the tests start", || run_command(cargo().args(STARTED)))?;
             let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
             let deploy = step("deploy/", || deploy::check(&tools))?;
             let (outcome, tally) = step("node tests", || run_all(&NODE, &[]))?;

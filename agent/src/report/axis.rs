@@ -23,9 +23,9 @@ pub(super) const MOST_TICKS: u32 = 12;
 const LONG: [f64; 12] = [60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.0, 43_200.0, DAY];
 const DAY: f64 = 86_400.0;
 
-/// A time axis, in seconds from the gate's closing.
+/// A time axis, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     from: f64,
     to: f64,
     step: f64,
@@ -33,7 +33,8 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis that shows everything between `from` and `to`.
-    pub(super) fn new(from: f64, to: f64) -> Self {
+    #[must_use]
+    pub fn new(from: f64, to: f64) -> Self {
         let span = (to - from).max(SHORTEST);
         let to = from + span * (1.0 + MARGIN);
         Self { from, to, step: step(span / STEPS) }
@@ -50,12 +51,14 @@ impl Axis {
     }
 
     /// The place of a moment, in hundredths of the axis; what lies beyond is put at its end.
-    pub(super) fn x(&self, seconds: f64) -> f64 {
+    #[must_use]
+    pub fn x(&self, seconds: f64) -> f64 {
         ((seconds - self.from) / (self.to - self.from) * 100.0).clamp(0.0, 100.0)
     }
 
     /// The ticks, in seconds.
-    pub(super) fn ticks(&self) -> Vec<f64> {
+    #[must_use]
+    pub fn ticks(&self) -> Vec<f64> {
         let first = (self.from / self.step).ceil();
         // Adding 0 makes a negative zero positive.
         let ticks = (0..MOST_TICKS).map(|index| (first + f64::from(index)) * self.step + 0.0);
@@ -63,7 +66,8 @@ impl Axis {
     }
 
     /// The words at a tick: in one unit, with as many decimals as the step has.
-    pub(super) fn label(&self, tick: f64) -> String {
+    #[must_use]
+    pub fn label(&self, tick: f64) -> String {
         let (unit, name) = self.unit();
         let decimals = decimals(self.step / unit);
         format!("{:.decimals$} {name}", tick / unit).replace('-', "\u{2212}")

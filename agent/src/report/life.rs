@@ -5,8 +5,10 @@
 use maud::{Markup, html};
 
 use super::{
-    moment, name, svg,
-    timeline::{Bar, Timeline, seconds},
+    axis::Axis,
+    moment, name,
+    svg::{self, Bars, Lane},
+    timeline::{Bar, Lies, Mark, Timeline, What, seconds},
     words::{Outcome, Tone, counted, length},
 };
 use crate::{
@@ -27,6 +29,9 @@ pub(super) const WORD: usize = 32;
 
 /// A life with at most so many connections listed is not divided between two printed pages.
 const SHORT: usize = 20;
+
+/// The bars in the rows of the table.
+const BARS: Bars = Bars { middle: 11.0, height: 9.0 };
 
 /// How a life ended, if it did.
 pub(super) fn end(life: &Life) -> (String, Tone) {
@@ -53,6 +58,7 @@ fn listed(life: &Life) -> u64 {
 pub(super) fn section(number: usize, life: &Life, made: Time) -> Markup {
     let timeline = Timeline::of(life, made);
     let (reason, tone) = end(life);
+    let marks: Vec<_> = timeline.marks.iter().map(|mark| marked(&timeline.axis, mark, &reason, tone)).collect();
     html! {
         section.life.short[life.connections.len() <= SHORT] id={ "life-" (number) } {
             h2 { (name(&life.pod, super::POD)) }
@@ -72,7 +78,7 @@ pub(super) fn section(number: usize, life: &Life, made: Time) -> Markup {
                         th.destination scope="col" { "Destination" }
                         th.plot scope="col" {
                             span.unseen { "Held, in time from the gate\u{2019}s closing. " }
-                            (svg::axis(number, &timeline, &reason, tone))
+                            (svg::axis(number, &timeline.axis, timeline.closed, &marks))
                         }
                         th.number.held scope="col" { "Held for" }
                         th.outcome scope="col" { "Outcome" }
@@ -121,15 +127,31 @@ fn facts(life: &Life, made: Time) -> Vec<String> {
     facts
 }
 
+fn marked(axis: &Axis, mark: &Mark, reason: &str, tone: Tone) -> svg::Mark {
+    let what = match mark.what {
+        What::Listening => "somebody listens".to_owned(),
+        What::Opened => format!("opened: {reason}"),
+        What::Gone => "pod ended".to_owned(),
+    };
+    let words = match mark.lies {
+        Lies::On => format!("{what}, {}", axis.moment(mark.at)),
+        Lies::Before => format!("\u{25c2} {what}, {}", length(mark.at)),
+        Lies::Behind => format!("{what}, {} \u{25b8}", length(mark.at)),
+    };
+    svg::Mark { x: mark.x, class: mark.what.class(tone), words }
+}
+
 fn row(number: usize, life: &Life, span: &Span, bar: &Bar) -> Markup {
     let outcome = Outcome::of(span, life);
     let connection = &span.connection;
+    let words = description(span, bar, &word(span, outcome));
+    let lane = Lane { before: &[], from: bar.from, to: bar.to, outcome, words: &words };
     html! {
         tr {
             td.who { (container(connection)) }
             td.process { (process(connection.process.as_ref())) }
             td.destination { (name(&connection.destination, NAME)) }
-            td.plot { (svg::lane(number, bar, outcome, &description(span, bar, &word(span, outcome)))) }
+            td.plot { (svg::lane(number, lane, BARS)) }
             td.number.held {
                 @if bar.open { "\u{2265} " }
                 (length(bar.held))

@@ -1,4 +1,5 @@
-//! `report` as a page: one HTML file that needs nothing else, with the last gates and their connections in time.
+//! `report` as a page: one HTML file that needs nothing else, with the last gates and their connections in time; and the same
+//! drawings as a [`picture`].
 //!
 //! Knows nothing of where the report comes from or where the page goes.
 //!
@@ -7,15 +8,21 @@
 
 mod axis;
 mod life;
+pub mod picture;
 mod svg;
 mod timeline;
 mod words;
+
+pub use self::{
+    axis::Axis,
+    words::{Outcome, Tone},
+};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::{
     timeline::{What, held, seconds},
-    words::{Outcome, REASONS, Tone, counted, length},
+    words::{REASONS, counted, length},
 };
 use crate::{
     printable::printable,
@@ -28,7 +35,7 @@ use crate::{
 /// What the page says when there is nothing to show.
 const NO_GATES: &str = "No gate was closed yet. A pod has one when it asks for it (annotation conngate.io/mode).";
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("drawings.css"), include_str!("style.css"));
 
 /// What a browser may do with the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -172,8 +179,8 @@ fn legend() -> Markup {
             @for outcome in Outcome::ALL {
                 li { (svg::sample(outcome)) (outcome.word()) }
             }
-            li { (svg::sample_mark(What::Listening, Tone::Plain)) "somebody listens" }
-            li { (svg::sample_mark(What::Opened, Tone::Good)) "gate opened" }
+            li { (svg::sample_mark(What::Listening.class(Tone::Plain))) "somebody listens" }
+            li { (svg::sample_mark(What::Opened.class(Tone::Good))) "gate opened" }
         }
     }
 }
@@ -229,5 +236,4 @@ fn date(time: Time) -> String {
 mod samples;
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
 mod tests;

@@ -1,29 +1,65 @@
-//! Timelines as inline SVG: the axis with its marks, and one lane for each connection.
+//! Timelines as SVG: the axis with its marks, and one lane for each connection.
 //!
-//! Knows nothing of the columns beside them. Horizontal places are percentages, so that a drawing is as wide as its
-//! column while letters and signs keep their size; ids and references stay within the page.
+//! Knows nothing of what stands beside them, nor of gates. Horizontal places are percentages, so that a drawing is as wide as its
+//! column while letters and signs keep their size; ids and references stay within the document.
 
 use maud::{Markup, html};
 
 use super::{
     axis::Axis,
-    timeline::{Bar, Lies, Mark, Timeline, What},
-    words::{Outcome, Tone, length},
+    words::{Outcome, length},
 };
 
 /// A line of text in the axis, in pixels.
-const LINE: f64 = 17.0;
+pub(super) const LINE: f64 = 17.0;
 
-/// The middle of a lane's bar, in pixels.
-const MIDDLE: f64 = 11.0;
+/// The ticks below the lines of the axis, in pixels.
+const TICKS: f64 = 6.0;
 
-/// The height of a bar, in pixels.
-const BAR: f64 = 9.0;
+/// The bars of a legend.
+const SAMPLE: Bars = Bars { middle: 8.0, height: 9.0 };
 
 /// Right of here, words stand left of their place.
 const RIGHT_HALF: f64 = 50.0;
 
-/// The signs at the ends of bars, which the lanes refer to; once for each page.
+/// A moment that the axis names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mark {
+    pub(super) x: f64,
+    /// Its class in the style sheet.
+    pub(super) class: &'static str,
+    pub(super) words: String,
+}
+
+/// A part of a lane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Part {
+    /// Its class in the style sheet.
+    pub(super) class: &'static str,
+    pub(super) from: f64,
+    pub(super) to: f64,
+}
+
+/// How a lane's bars lie in it, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bars {
+    pub(super) middle: f64,
+    pub(super) height: f64,
+}
+
+/// A connection in its lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane<'a> {
+    /// What was before it.
+    pub(super) before: &'a [Part],
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) outcome: Outcome,
+    /// What the lane shows, in words.
+    pub(super) words: &'a str,
+}
+
+/// The signs at the ends of bars, which the lanes refer to; once for each document.
 pub(super) fn signs() -> Markup {
     html! {
         svg.signs aria-hidden="true" width="0" height="0" {
@@ -47,82 +83,94 @@ pub(super) fn signs() -> Markup {
 pub(super) fn sample(outcome: Outcome) -> Markup {
     html! {
         svg.sample aria-hidden="true" width="30" height="16" {
-            (shape(outcome, ("0", "23"), 8.0))
-            (end(outcome, "23", 8.0))
+            (shape(class(outcome), ("0", "23"), SAMPLE))
+            (end(outcome, "23", SAMPLE.middle))
         }
     }
+}
+
+/// A part of a lane, for the legend.
+pub(super) fn sample_part(class: &str) -> Markup {
+    html! { svg.sample aria-hidden="true" width="30" height="16" { (shape(class, ("0", "23"), SAMPLE)) } }
 }
 
 /// A mark, for the legend.
-pub(super) fn sample_mark(what: What, tone: Tone) -> Markup {
+pub(super) fn sample_mark(class: &str) -> Markup {
     html! {
         svg.sample aria-hidden="true" width="6" height="16" {
-            line.{ "mark " (mark_class(what, tone)) } x1="3" x2="3" y1="0" y2="16" {}
+            line.{ "mark " (class) } x1="3" x2="3" y1="0" y2="16" {}
         }
     }
 }
 
-/// The axis above the lanes of the life number `number`: its marks in words, its ticks, and the grid that [`lane`]
-/// repeats.
-pub(super) fn axis(number: usize, timeline: &Timeline, reason: &str, tone: Tone) -> Markup {
-    let marks = in_lines(&timeline.marks);
-    let ticks = timeline.axis.ticks();
-    let top = LINE * f64::from(u32::try_from(marks.len()).unwrap_or(0));
-    let bottom = top + LINE + 6.0;
+/// How high the axis is with so many marks, in pixels.
+pub(super) fn height(marks: usize) -> f64 {
+    LINE * f64::from(u32::try_from(marks).unwrap_or(0)) + LINE + TICKS
+}
+
+/// The axis above the lanes that have the grid number `grid`: its marks in words, its ticks, and that grid. From one place to
+/// another the gate, or what it waits for, was `closed`.
+pub(super) fn axis(grid: usize, axis: &Axis, closed: (f64, f64), marks: &[Mark]) -> Markup {
+    let lines = in_lines(marks);
+    let ticks: Vec<_> = axis.ticks().into_iter().map(|tick| (axis.x(tick), axis.label(tick))).collect();
+    let bottom = height(marks.len());
     html! {
         svg.axis role="img" width="100%" height=(px(bottom)) {
-            title { (description(timeline, reason)) }
+            title { (description(axis, marks)) }
             defs {
-                g id={ "grid-" (number) } {
-                    rect.closed x={ (place(timeline.closed.0)) } width=(place(timeline.closed.1 - timeline.closed.0))
-                        y="0" height="100%" {}
-                    @for &tick in &ticks {
-                        (vertical("tick", timeline.axis.x(tick), "0", "100%"))
+                g id={ "grid-" (grid) } {
+                    rect.closed x={ (place(closed.0)) } width=(place(closed.1 - closed.0)) y="0" height="100%" {}
+                    @for &(x, _) in &ticks {
+                        (vertical("tick", x, "0", "100%"))
                     }
-                    @for mark in &timeline.marks {
-                        (vertical(&format!("mark {}", mark_class(mark.what, tone)), mark.x, "0", "100%"))
+                    @for mark in marks {
+                        (vertical(&format!("mark {}", mark.class), mark.x, "0", "100%"))
                     }
                 }
             }
-            @for (line, mark) in (0_u32..).zip(&marks) {
+            @for (line, mark) in (0_u32..).zip(&lines) {
                 @let y = LINE * f64::from(line);
-                (vertical(&format!("mark {}", mark_class(mark.what, tone)), mark.x, &px(y + 1.0), &px(bottom)))
+                (vertical(&format!("mark {}", mark.class), mark.x, &px(y + 1.0), &px(bottom)))
             }
-            @for &tick in &ticks {
-                (vertical("tick", timeline.axis.x(tick), &px(bottom - 5.0), &px(bottom)))
-                text.tick-label x=(place(timeline.axis.x(tick))) y=(px(bottom - 8.0))
-                    text-anchor=(tick_anchor(timeline.axis.x(tick))) { (timeline.axis.label(tick)) }
+            @for (x, label) in &ticks {
+                (vertical("tick", *x, &px(bottom - 5.0), &px(bottom)))
+                text.tick-label x=(place(*x)) y=(px(bottom - 8.0)) text-anchor=(tick_anchor(*x)) { (label) }
             }
-            @for (line, mark) in (0_u32..).zip(&marks) {
+            @for (line, mark) in (0_u32..).zip(&lines) {
                 @let y = LINE * f64::from(line) + LINE - 5.0;
                 @let right = mark.x > RIGHT_HALF;
-                text.{ "mark-label " (mark_class(mark.what, tone)) } x=(place(mark.x)) y=(px(y))
+                text.{ "mark-label " (mark.class) } x=(place(mark.x)) y=(px(y))
                     dx=(if right { "-6" } else { "6" }) text-anchor=(if right { "end" } else { "start" }) {
-                    (mark_words(&timeline.axis, mark, reason))
+                    (mark.words)
                 }
             }
         }
     }
 }
 
-/// One connection of the life number `number`.
-pub(super) fn lane(number: usize, bar: &Bar, outcome: Outcome, words: &str) -> Markup {
-    let (from, to) = (place(bar.from), place(bar.to));
+/// One lane on the grid number `grid`.
+pub(super) fn lane(grid: usize, lane: Lane<'_>, bars: Bars) -> Markup {
+    let (from, to) = (place(lane.from), place(lane.to));
+    let class = class(lane.outcome);
+    let stroke = bars.height / 2.0 + 3.5;
     html! {
         svg.lane role="img" width="100%" height="100%" {
-            title { (words) }
-            use href={ "#grid-" (number) } {}
-            (shape(outcome, (&from, &place(bar.to - bar.from)), MIDDLE))
-            line.{ "start " (class(outcome)) } x1=(from) x2=(from) y1=(px(MIDDLE - 8.0)) y2=(px(MIDDLE + 8.0)) {}
-            (end(outcome, &to, MIDDLE))
+            title { (lane.words) }
+            use href={ "#grid-" (grid) } {}
+            @for part in lane.before {
+                (shape(part.class, (&place(part.from), &place(part.to - part.from)), bars))
+            }
+            (shape(class, (&from, &place(lane.to - lane.from)), bars))
+            line.{ "start " (class) } x1=(from) x2=(from) y1=(px(bars.middle - stroke)) y2=(px(bars.middle + stroke)) {}
+            (end(lane.outcome, &to, bars.middle))
         }
     }
 }
 
 /// A bar from `x` on, `width` wide. Its edges lie in the middle of pixels.
-fn shape(outcome: Outcome, (x, width): (&str, &str), middle: f64) -> Markup {
+fn shape(class: &str, (x, width): (&str, &str), bars: Bars) -> Markup {
     html! {
-        rect.{ "bar " (class(outcome)) } x=(x) width=(width) y=(px(middle - BAR / 2.0)) height=(px(BAR)) {}
+        rect.{ "bar " (class) } x=(x) width=(width) y=(px(bars.middle - bars.height / 2.0)) height=(px(bars.height)) {}
     }
 }
 
@@ -135,8 +183,8 @@ fn vertical(class: &str, x: f64, from: &str, to: &str) -> Markup {
 }
 
 /// The marks from the top down, so that few of their lines cross the words of another.
-fn in_lines(marks: &[Mark]) -> Vec<Mark> {
-    let mut marks = marks.to_vec();
+fn in_lines(marks: &[Mark]) -> Vec<&Mark> {
+    let mut marks: Vec<_> = marks.iter().collect();
     marks.sort_by(|a, b| a.x.total_cmp(&b.x));
     if marks.last().is_some_and(|last| last.x > RIGHT_HALF) {
         marks.reverse();
@@ -144,34 +192,12 @@ fn in_lines(marks: &[Mark]) -> Vec<Mark> {
     marks
 }
 
-fn mark_words(axis: &Axis, mark: &Mark, reason: &str) -> String {
-    let what = match mark.what {
-        What::Listening => "somebody listens",
-        What::Opened => "opened",
-        What::Gone => "pod ended",
-    };
-    let reason = if mark.what == What::Opened { format!(": {reason}") } else { String::new() };
-    match mark.lies {
-        Lies::On => format!("{what}{reason}, {}", axis.moment(mark.at)),
-        Lies::Before => format!("\u{25c2} {what}{reason}, {}", length(mark.at)),
-        Lies::Behind => format!("{what}{reason}, {} \u{25b8}", length(mark.at)),
-    }
-}
-
-fn description(timeline: &Timeline, reason: &str) -> String {
-    let axis = &timeline.axis;
-    let marks = timeline.marks.iter().map(|mark| format!("; {}", mark_words(axis, mark, reason)));
+fn description(axis: &Axis, marks: &[Mark]) -> String {
+    let marks = marks.iter().map(|mark| format!("; {}", mark.words));
     format!("Time from {} to {}{}", length(axis.from()), length(axis.to()), marks.collect::<String>())
 }
 
-fn mark_class(what: What, tone: Tone) -> &'static str {
-    match what {
-        What::Listening => "listening",
-        What::Opened => tone.class(),
-        What::Gone => "gone",
-    }
-}
-
+/// An outcome's class in the style sheet.
 fn class(outcome: Outcome) -> &'static str {
     if outcome == Outcome::Other { "other" } else { outcome.word() }
 }
@@ -225,8 +251,8 @@ mod tests {
 
     #[test]
     fn in_lines_words_that_point_left_stand_above_the_marks_on_their_left() {
-        let mark = |x| Mark { what: What::Listening, at: 0.0, x, lies: Lies::On };
-        assert_eq!(in_lines(&[mark(90.0), mark(95.0)]), [mark(95.0), mark(90.0)]);
-        assert_eq!(in_lines(&[mark(5.0), mark(9.0)]), [mark(5.0), mark(9.0)]);
+        let mark = |x| Mark { x, class: "listening", words: String::new() };
+        assert_eq!(in_lines(&[mark(90.0), mark(95.0)]), [&mark(95.0), &mark(90.0)]);
+        assert_eq!(in_lines(&[mark(5.0), mark(9.0)]), [&mark(5.0), &mark(9.0)]);
     }
 }

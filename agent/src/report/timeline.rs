@@ -6,7 +6,7 @@
 //! nothing happens for long after it; no bar ends before it begins; a listener that would squeeze the rest is put at
 //! the axis' end, and its mark says so.
 
-use super::axis::Axis;
+use super::{axis::Axis, words::Tone};
 use crate::view::{
     Time,
     report::{Life, Span},
@@ -50,6 +50,17 @@ pub(super) enum What {
     Opened,
     /// The pod ended with its gate closed.
     Gone,
+}
+
+impl What {
+    /// Its class in the style sheet, in a life that went as `tone` says.
+    pub(super) const fn class(self, tone: Tone) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Opened => tone.class(),
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// Where a moment is, seen from the axis.

@@ -8,10 +8,14 @@ use crate::view::report::{Life, Span};
 
 /// How a held connection ended, as far as this page shows it differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
+    /// It was connected.
     Established,
+    /// The application ended it.
     Abandoned,
+    /// A timeout ended it.
     Expired,
+    /// It was answered with a reset.
     Refused,
     /// It waits.
     Waiting,
@@ -76,7 +80,7 @@ pub(super) const REASONS: [(&str, &str); 7] = [
 
 /// How a life of a gate went, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub enum Tone {
     /// The proxy became usable.
     Good,
     /// The gate opened without it.

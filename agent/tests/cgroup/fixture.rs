@@ -4,67 +4,39 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::Instant,
+    time::Duration,
 };
 
-use conngate::proc::{hierarchy::Hierarchy, processes};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-use crate::wait::patience;
-pub(crate) use crate::wait::wait_for;
+use conngate_testbed::lab::{Cgroup, wait_until};
 
 pub(crate) const UID: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
 
-static MADE: AtomicU32 = AtomicU32::new(0);
+/// Long enough for any busy machine; a test that waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls until `ready` has something.
+pub(crate) fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    wait_until(PATIENCE, what, ready).unwrap()
+}
 
 /// A cgroup below this process's own; when dropped, its processes are killed and it is removed with all below.
-pub(crate) struct Node {
-    path: PathBuf,
-}
+pub(crate) struct Node(Cgroup);
 
 impl Node {
     pub(crate) fn new() -> Self {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let own = Hierarchy::find().unwrap().own().unwrap();
-        let path = own.join(format!("conngate-node-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self { path }
+        Self(Cgroup::new().unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Makes the cgroup at `relative`, and those above it.
     pub(crate) fn make(&self, relative: &str) -> PathBuf {
-        let path = self.path.join(relative);
+        let path = self.path().join(relative);
         fs::create_dir_all(&path).unwrap();
         path
     }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let start = Instant::now();
-        while remove(&self.path).is_err() && start.elapsed() < patience() {
-            for pid in processes::all(&self.path).unwrap_or_default() {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            thread::yield_now();
-        }
-    }
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(path)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove(&entry.path())?;
-    }
-    fs::remove_dir(path)
 }
 
 /// What marks the second run of a test.

@@ -8,6 +8,4 @@ mod kubepods;
 mod nested;
 mod processes;
 mod scope;
-#[path = "../wait/mod.rs"]
-mod wait;
 mod watch;

@@ -12,12 +12,10 @@ use conngate::proc::{
     watch::{CgroupEvent, PodWatch},
 };
 use conngate_common::id::CgroupId;
+use conngate_testbed::lab::wait::patience;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{
-    fixture::{Node, UID, inside, run_inside},
-    wait::patience,
-};
+use crate::fixture::{Node, PATIENCE, UID, inside, run_inside};
 
 fn find(root: &Path) -> Kubepods {
     Kubepods::find(Some(root)).unwrap().unwrap()
@@ -29,7 +27,7 @@ fn open(root: &Path) -> (PodWatch, Instant) {
 }
 
 async fn next(watch: &mut PodWatch) -> CgroupEvent {
-    tokio::time::timeout(patience(), watch.next()).await.expect("an event")
+    tokio::time::timeout(patience(PATIENCE), watch.next()).await.expect("an event")
 }
 
 async fn appeared(watch: &mut PodWatch, path: &Path) {

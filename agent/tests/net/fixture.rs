@@ -3,11 +3,8 @@
 //! It exists only through file descriptors: nothing is left behind, however the test ends.
 
 use std::{
-    fs::File,
     net::SocketAddr,
-    process::Command,
     sync::OnceLock,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,10 +12,8 @@ use conngate::{
     net::netns::{Netns, NetnsWorker, Owner},
     shortage::Shortages,
 };
-use nix::sched::{CloneFlags, setns, unshare};
+use conngate_testbed::lab::{Namespace, tool, wait_until};
 use socket2::{Domain, Socket, Type};
-
-pub(crate) use crate::wait::wait_for;
 
 pub(crate) const CAPTURE_PORT: u16 = 15001;
 
@@ -33,6 +28,11 @@ pub(crate) fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
+/// Polls until `ready` has something.
+pub(crate) fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    wait_until(Duration::from_secs(30), what, ready).unwrap()
+}
+
 pub(crate) fn worker() -> &'static NetnsWorker {
     static WORKER: OnceLock<NetnsWorker> = OnceLock::new();
     WORKER.get_or_init(|| NetnsWorker::start(Shortages::default()).unwrap())
@@ -40,7 +40,7 @@ pub(crate) fn worker() -> &'static NetnsWorker {
 
 pub(crate) struct Pod {
     pub(crate) netns: Netns,
-    file: File,
+    namespace: Namespace,
 }
 
 impl Pod {
@@ -48,14 +48,8 @@ impl Pod {
     pub(crate) fn bare() -> Self {
         // The worker's home is where it is started: not in here.
         let worker = worker();
-        let make = || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            let file = File::open("/proc/thread-self/ns/net").unwrap();
-            Self { netns: Netns::current(worker).unwrap(), file }
-        };
-        let pod = thread::scope(|scope| scope.spawn(make).join()).unwrap();
-        pod.run("ip link set lo up");
-        pod
+        let namespace = Namespace::new().unwrap();
+        Self { netns: namespace.enter(|| Netns::current(worker)).unwrap(), namespace }
     }
 
     /// A namespace with routes, redirect, and the rule for [`HELD_MARK`].
@@ -81,15 +75,12 @@ impl Pod {
         pod
     }
 
-    /// Runs a command in the namespace, in a thread of its own.
+    /// Runs a command in the namespace.
     pub(crate) fn run(&self, command: &str) {
-        let run = || {
-            setns(&self.file, CloneFlags::CLONE_NEWNET).unwrap();
-            let mut words = command.split_whitespace();
-            Command::new(words.next().unwrap()).args(words).output().unwrap()
-        };
-        let output = thread::scope(|scope| scope.spawn(run).join()).unwrap();
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut words = command.split_whitespace();
+        let mut command = self.namespace.command(words.next().unwrap());
+        command.args(words);
+        tool::feed(command, "").unwrap();
     }
 
     pub(crate) fn tcp(&self, address: SocketAddr) -> Socket {

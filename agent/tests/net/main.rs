@@ -7,5 +7,3 @@ mod listener;
 mod netns;
 mod probe;
 mod replay;
-#[path = "../wait/mod.rs"]
-mod wait;

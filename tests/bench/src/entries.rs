@@ -8,7 +8,7 @@ use conngate_common::{
     gate::{AgentEntry, CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
     reason::Reason,
 };
-use conngate_tests::lab::redirect::CAPTURE_PORT;
+use conngate_testbed::lab::redirect::CAPTURE_PORT;
 
 /// The agent; gated cgroups sit at `level`. It is never taken for dead.
 pub(super) fn agent(level: u32) -> AgentEntry {

@@ -7,7 +7,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use conngate_tests::{
+use conngate_testbed::{
     lab::{
         self, Node, Pod,
         siege::{Attack, Siege},

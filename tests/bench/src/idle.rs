@@ -19,10 +19,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use conngate_common::counter::Program;
-use conngate_tests::{
-    lab::{self, Cgroup, Namespace},
-    step::step,
-};
+use conngate_testbed::lab::{self, Cgroup, Namespace};
 use serde::Serialize;
 
 use self::{
@@ -31,6 +28,7 @@ use self::{
     programs::{Attached, Counting},
 };
 use crate::{machine::Machine, report};
+use conngate_testbed::step::step;
 
 /// What the kernel does after an attach or a detach is done by then.
 const SETTLE: Duration = Duration::from_millis(20);

@@ -5,7 +5,7 @@
 use std::{fs, num::NonZero, process::Command, thread, time::SystemTime};
 
 use anyhow::{Context as _, Result};
-use conngate_tests::lab::envoy;
+use conngate_testbed::lab::envoy;
 use serde::Serialize;
 
 /// The line above every table.

@@ -14,7 +14,7 @@ mod statistics;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use conngate_tests::lab::permissions;
+use conngate_testbed::lab::permissions;
 
 /// Measure, and say how; figures also in target/bench
 #[derive(Parser)]

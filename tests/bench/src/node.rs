@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{self, Agent, Node, Pod},
     step::step,

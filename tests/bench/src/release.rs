@@ -12,7 +12,7 @@ mod tables;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use conngate_tests::lab;
+use conngate_testbed::lab;
 use serde::Serialize;
 
 use crate::{machine::Machine, report};

@@ -5,7 +5,7 @@
 use std::{env, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
-use conngate_tests::dashboard::{expressions, filled};
+use conngate_testbed::dashboard::{expressions, filled};
 use serde_json::{Value, json};
 
 use super::{

@@ -34,9 +34,6 @@ pub(crate) fn findings(file: &File) -> Vec<Finding> {
         if start_with(from, &["#", "[", "allow", "("]) || start_with(from, &["#", "!", "[", "allow", "("]) {
             found.push(file.finding(token.line, "`allow`: write #[expect(lint, reason = \"…\")]"));
         }
-        if start_with(from, &["dbg", "!"]) {
-            found.push(file.finding(token.line, "`dbg!` is left over"));
-        }
         if pure {
             found.extend(
                 impure(from).map(|name| file.finding(token.line, format!("`{name}` in a part that decides purely"))),
@@ -105,11 +102,6 @@ mod tests {
     fn findings_allow_is_found_and_expect_is_not() {
         assert_eq!(lines("agent/src/app.rs", "#![allow(dead_code)]\n#[allow(unused)]\nfn f() {}\n"), [1, 2]);
         assert!(lines("agent/src/app.rs", "#[expect(unused, reason = \"x\")]\nfn allow() {}\n").is_empty());
-    }
-
-    #[test]
-    fn findings_dbg_is_found() {
-        assert_eq!(lines("agent/src/app.rs", "fn f() {\n    dbg!(1);\n}\n"), [2]);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(crate) fn findings(root: &Path, packages: &[Package], files: &[File]) -> Vec
     for package in packages.iter().filter(|package| package.source.is_none()) {
         let Ok(directory) = package.directory().strip_prefix(root) else { continue };
         let directory = format!("{}/", directory.display());
-        let named = named(&directory, files);
+        let inner = packages.iter().filter_map(|other| within(&directory, root, other)).collect::<Vec<_>>();
+        let named = named(&directory, &inner, files);
         for dependency in &package.dependencies {
             let name = dependency.rename.as_ref().unwrap_or(&dependency.name);
             if !named.contains(&name.replace('-', "_")) {
@@ -27,10 +28,17 @@ pub(crate) fn findings(root: &Path, packages: &[Package], files: &[File]) -> Vec
     found
 }
 
-/// Every word in the Rust files below `directory`, and in those that they include with `#[path]`.
-fn named(directory: &str, files: &[File]) -> BTreeSet<String> {
+/// The directory of `package` where that lies below `directory`.
+fn within(directory: &str, root: &Path, package: &Package) -> Option<String> {
+    let own = format!("{}/", package.directory().strip_prefix(root).ok()?.display());
+    (own != directory && own.starts_with(directory)).then_some(own)
+}
+
+/// Every word in the Rust files below `directory` but not in those below `inner`, and in those that they include with `#[path]`.
+fn named(directory: &str, inner: &[String], files: &[File]) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
-    for file in files.iter().filter(|file| file.is_rust() && file.path.starts_with(directory)) {
+    let of_inner = |file: &File| inner.iter().any(|inner| file.path.starts_with(inner));
+    for file in files.iter().filter(|file| file.is_rust() && file.path.starts_with(directory) && !of_inner(file)) {
         let code = tokens(&file.content);
         let included = included(&file.path, &code);
         for other in files.iter().filter(|other| included.contains(&other.path)) {
@@ -64,22 +72,31 @@ mod tests {
     use super::*;
     use crate::workspace::Dependency;
 
-    fn found(content: &str, rename: Option<&str>) -> usize {
-        let package = Package {
+    fn package(manifest: &str, dependencies: Vec<Dependency>) -> Package {
+        Package {
             name: "conngate".to_owned(),
             version: "0.1.0".to_owned(),
             license: None,
             source: None,
-            manifest_path: "/checkout/agent/Cargo.toml".into(),
-            dependencies: vec![Dependency { name: "aya-log".to_owned(), rename: rename.map(str::to_owned) }],
-        };
+            manifest_path: manifest.into(),
+            dependencies,
+        }
+    }
+
+    fn found(content: &str, rename: Option<&str>) -> usize {
+        let dependency = Dependency { name: "aya-log".to_owned(), rename: rename.map(str::to_owned) };
+        let packages = [
+            package("/checkout/agent/Cargo.toml", vec![dependency]),
+            package("/checkout/agent/inner/Cargo.toml", Vec::new()),
+        ];
         let file = File { path: "agent/src/lib.rs".to_owned(), content: content.to_owned() };
-        let elsewhere = File { path: "shared/log.rs".to_owned(), content: "use aya_log::EbpfLogger;".to_owned() };
-        findings(Path::new("/checkout"), &[package], &[file, elsewhere]).len()
+        let elsewhere = |path: &str| File { path: path.to_owned(), content: "use aya_log::EbpfLogger;".to_owned() };
+        let files = [file, elsewhere("shared/log.rs"), elsewhere("agent/inner/src/lib.rs")];
+        findings(Path::new("/checkout"), &packages, &files).len()
     }
 
     #[test]
-    fn findings_unnamed_dependency_is_found() {
+    fn findings_dependency_that_only_a_package_within_names_is_found() {
         assert_eq!(found("//! Uses no aya_log.\n", None), 1);
     }
 

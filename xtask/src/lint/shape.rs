@@ -1,9 +1,12 @@
-//! Rules about the shape of a Rust file: it says what it is, and it is short.
+//! Rules about the shape of a Rust file: it says what it is, it is short, and tests stand where Rust looks for them.
 
 use super::tree::{File, Finding};
 
 /// Lines of a file that is not a test.
 const MAX_LINES: usize = 500;
+
+/// Where tests still have names of their own.
+const OLD: [&str; 2] = ["agent/core/", "agent/src/node/"];
 
 /// What is wrong with the shape of `file`.
 pub(crate) fn findings(file: &File) -> Vec<Finding> {
@@ -15,7 +18,16 @@ pub(crate) fn findings(file: &File) -> Vec<Finding> {
     if lines > MAX_LINES && !file.is_test() {
         found.push(file.finding(lines, format!("{lines} lines, at most {MAX_LINES}: split it by idea")));
     }
+    if is_oddly_named(file) && !OLD.iter().any(|place| file.path.starts_with(place)) {
+        found.push(file.finding(1, "tests of x.rs stand in x/tests.rs, or by idea in x/tests/"));
+    }
     found
+}
+
+/// Whether a file of tests has a name that takes a `#[path]`, or stands beside what it tests.
+fn is_oddly_named(file: &File) -> bool {
+    let name = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+    name.ends_with("_tests") || name.starts_with("tests_")
 }
 
 #[cfg(test)]
@@ -33,11 +45,23 @@ mod tests {
     }
 
     #[test]
+    fn findings_tests_beside_their_file_are_found() {
+        for path in ["agent/src/pods/pod_tests.rs", "agent/src/gate/tests_life.rs"] {
+            assert_eq!(count(path, "//! Tests.\n"), 1, "{path}");
+        }
+        for path in
+            ["agent/src/pods/pod/tests.rs", "agent/src/gate/tests/life.rs", "agent/core/src/containers_tests.rs"]
+        {
+            assert_eq!(count(path, "//! Tests.\n"), 0, "{path}");
+        }
+    }
+
+    #[test]
     fn findings_long_file_is_found_unless_a_test() {
         let long = format!("//! Long.\n{}", "\n".repeat(MAX_LINES));
         assert_eq!(count("agent/src/app.rs", &long), 1);
-        assert_eq!(count("tests/src/lib.rs", &long), 1);
+        assert_eq!(count("tests/testbed/src/lib.rs", &long), 1);
         assert_eq!(count("agent/src/gate/tests.rs", &long), 0);
-        assert_eq!(count("tests/tests/connect.rs", &long), 0);
+        assert_eq!(count("tests/kernel/connect.rs", &long), 0);
     }
 }

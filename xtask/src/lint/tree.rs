@@ -17,6 +17,9 @@ pub(crate) struct Finding {
     message: String,
 }
 
+/// What has nothing but tests, beside each crate's own.
+const TESTS: [&str; 3] = ["tests/kernel/", "tests/machine/", "tests/node/"];
+
 /// Made by tools, or of others.
 const NOT_OURS: [&str; 2] = ["target", ".git"];
 
@@ -27,7 +30,9 @@ impl File {
 
     /// Whether it holds tests only.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs")
+        self.path.contains("/tests/")
+            || self.path.ends_with("/tests.rs")
+            || TESTS.iter().any(|directory| self.path.starts_with(directory))
     }
 
     /// A finding at `line` (from 1).

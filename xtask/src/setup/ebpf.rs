@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use conngate_tests::step::step;
+
+use conngate_testbed::step::step;
 
 use crate::{
     process::{find, nightly, output, run},

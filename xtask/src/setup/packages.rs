@@ -5,7 +5,8 @@
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use conngate_tests::step::step;
+
+use conngate_testbed::step::step;
 
 use crate::{
     process::{find, is_root, run},

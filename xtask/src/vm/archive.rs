@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
-use conngate_tests::{debian, step::step};
+use conngate_testbed::{debian, step::step};
 
 use super::{arch::Arch, mirror, offer};
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use conngate_tests::step::step;
+use conngate_testbed::step::step;
 
 use super::{
     arch::Arch,

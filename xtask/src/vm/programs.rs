@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use conngate_tests::{lab::envoy::binary_for, step::step};
+use conngate_testbed::{lab::envoy::binary_for, step::step};
 use serde::Deserialize;
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What tests start, of the packages that are built for it.
-const STARTED: [(&str, &str); 2] = [("conngate", "conngate"), ("conngate-test-client", "conngate-tests")];
+const STARTED: [(&str, &str); 2] = [("conngate", "conngate"), ("conngate-test-client", "conngate-testbed")];
 
 /// What tests read, relative to the checkout, directories whole.
 const READ: [&str; 3] = [OBJECT, "docs", "tests/Cargo.toml"];

@@ -1,7 +1,7 @@
 //! The guest's root: a small Debian as a disk, made once for each architecture, below target/vm/userland.
 //!
 //! Its packages are only unpacked: none of their scripts is run, so that it can be made for another architecture. What
-//! the tests need of what those scripts do is done here. Of the machine's own release: see `conngate_tests::debian`.
+//! the tests need of what those scripts do is done here. Of the machine's own release: see `conngate_testbed::debian`.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use conngate_tests::{debian, step::step};
+use conngate_testbed::{debian, step::step};
 
 use super::{arch::Arch, disk, mirror};
 use crate::{process::output, workspace::target};

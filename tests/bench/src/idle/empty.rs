@@ -16,7 +16,7 @@ use conngate::bpf::{
     verifier::program_type,
 };
 use conngate_common::counter::Program;
-use conngate_tests::lab::Cgroup;
+use conngate_testbed::lab::Cgroup;
 
 use super::programs::PROGRAMS;
 

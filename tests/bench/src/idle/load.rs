@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use conngate_tests::lab::{Cgroup, Namespace, client::Client, redirect::CAPTURE_PORT};
+use conngate_testbed::lab::{Cgroup, Namespace, client::Client, redirect::CAPTURE_PORT};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,

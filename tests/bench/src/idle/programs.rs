@@ -11,7 +11,7 @@ use conngate::{
     proc::hierarchy::Hierarchy,
 };
 use conngate_common::{counter::Program, id::CgroupId};
-use conngate_tests::lab::Cgroup;
+use conngate_testbed::lab::Cgroup;
 
 use crate::entries;
 

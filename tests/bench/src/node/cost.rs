@@ -5,7 +5,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use conngate_tests::clock::mono_ns;
+use conngate_testbed::clock::mono_ns;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::Serialize;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{envoy::ADMIN_PORT, redirect::CAPTURE_PORT},
 };

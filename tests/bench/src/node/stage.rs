@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, env, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{Agent, KubePod, Node, Pod, Qos, client::Client, kubelet::Container, siege::DESTINATION},
     report::{CONNECTED, Connection},

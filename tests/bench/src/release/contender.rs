@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{Gated, Pod, envoy::ADMIN_PORT},
     report::{CONNECTED, Connection},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use conngate_tests::{
+use conngate_testbed::{
     lab::{
         Cgroup, Namespace, Pod, Upstream,
         client::{self, Client},
@@ -21,11 +21,12 @@ use conngate_tests::{
         wait_until,
     },
     report::{CONNECTED, Connection},
-    step::step,
 };
 use serde::Serialize;
 
 use super::{Options, observer::Observer, single::milliseconds, stage::Stage};
+use conngate_testbed::step::step;
+
 use crate::statistics::Sample;
 
 /// For all SYNs to be sent.

@@ -24,7 +24,7 @@ use conngate::{
     proc::hierarchy::Hierarchy,
 };
 use conngate_common::counter::Program;
-use conngate_tests::{
+use conngate_testbed::{
     clock::mono_ns,
     lab::{Cgroup, envoy::ADMIN_PORT},
 };

@@ -5,13 +5,11 @@
 use std::{net::SocketAddr, time::Instant};
 
 use anyhow::{Context as _, Result};
-use conngate_tests::{
-    lab::{Cgroup, Pod, Upstream, envoy::virtual_outbound},
-    step::step,
-};
+use conngate_testbed::lab::{Cgroup, Pod, Upstream, envoy::virtual_outbound};
 use serde::Serialize;
 
 use super::{contender::Contender, observer::Observer, stage::Stage};
+use conngate_testbed::step::step;
 
 /// Reached through Envoy, by IPv4.
 const DESTINATION: &str = "198.51.100.10:80";

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
-use conngate_tests::lab::{Answer, Cgroup, ControlPlane, Envoy, Pod, Redirect, Upstream};
+use conngate_testbed::lab::{Answer, Cgroup, ControlPlane, Envoy, Pod, Redirect, Upstream};
 use serde_json::Value;
 
 use super::observer::{Observer, Seen};

@@ -1,0 +1,69 @@
+//! A gate opens on what was seen, not on hearsay: another port's listener, another pod's, a status of an earlier life.
+
+use anyhow::Result;
+use conngate_common::{gate::GateState, reason::Reason, verdict::Verdict};
+use conngate_testbed::lab::{Agent, KubePod, Namespace, Qos, client::Client, kubelet::Container, wait_until};
+use serde_json::json;
+
+use crate::{
+    agent_world::{Kernel, PATIENCE, initializing},
+    world::{CAPTURED_V4, assert_reached},
+};
+
+/// A program in `container` that listens.
+fn listening(container: &Container<'_>, port: u16) -> Result<Client> {
+    let code = format!(
+        "import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('listens', flush=True); time.sleep(1e6)"
+    );
+    let mut client = container.python(&code, &[])?;
+    assert_eq!(client.line()?, "listens");
+    Ok(client)
+}
+
+#[test]
+fn agent_retry_another_ports_or_another_pods_listener_opens_nothing() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        world.pod.annotate("mode", Some("retry"));
+        world.pod.tell()?;
+        let elsewhere = Namespace::new()?;
+        let neighbour = KubePod::new(world.node, &elsewhere, Qos::Burstable)?;
+        let its_sidecar = neighbour.container("istio-proxy")?;
+        let agent = Agent::start(world.node, &[])?;
+        let kernel = Kernel(world.node);
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        let _envoy_of_another = listening(&its_sidecar, 15001)?;
+        // As pilot-agent's, which listens seconds before Envoy does.
+        let _dns = listening(world.sidecar, 15053)?;
+        agent.wait_for("somebody listens on a capture port", 1)?;
+        // Both are heard of in their order, and two attempts later nothing has come of it.
+        let attempts = || kernel.judged(Verdict::Hold(Reason::NoListener));
+        let before = attempts()?;
+        wait_until(PATIENCE, "two more attempts", || (attempts().ok()? >= before + 2).then_some(()))?;
+        assert!(agent.logged("gate opened").is_empty());
+        assert_eq!(kernel.gate(&world.pod)?, Some((GateState::Holding, Reason::NoListener)));
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
+        assert_eq!(agent.wait_for("gate opened", 1)?[0]["reason"], "listening");
+        Ok(())
+    })
+}
+
+#[test]
+fn agent_that_finds_a_pod_ready_by_status_closes_its_gate_and_asks() -> Result<()> {
+    initializing(Qos::Burstable, |world| {
+        let id = "containerd://0a1b2c";
+        world.pod.manifest()["status"] =
+            json!({"containerStatuses": [{"name": "istio-proxy", "ready": true, "containerID": id}]});
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
+        assert_eq!(agent.wait_for("gate opened", 1)?[0]["reason"], "ready");
+        Ok(())
+    })
+}

@@ -1,5 +1,0 @@
-//! Fetches the Envoy of the laboratory: `cargo xtask setup` runs it.
-
-fn main() -> anyhow::Result<()> {
-    conngate_tests::lab::envoy::binary().map(drop)
-}
