@@ -124,6 +124,8 @@ impl Task {
                 },
                 _ = sweep.tick() => {
                     self.classes().await;
+                    // Told again, whether it is news or not: what was looked at meanwhile may be gone.
+                    self.listed.clear();
                     for pod in self.watch.pods().cloned().collect::<Vec<_>>() {
                         self.list(&pod).await;
                     }

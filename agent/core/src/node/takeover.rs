@@ -59,7 +59,9 @@ impl Node {
         if self.now < after(self.started, PATIENCE) {
             return;
         }
-        let known = self.inherited.iter().filter(|(gate, _)| self.pods.uid(**gate).is_some());
+        // Of one that is undecided a source tells: it stays closed.
+        let untold = |gate: &CgroupId| self.pods.uid(*gate).is_some() && self.pods.pod(*gate).is_none();
+        let known = self.inherited.iter().filter(|(gate, _)| untold(gate));
         let closed: Vec<_> = known.filter_map(|(gate, entry)| Some((*gate, GateSpec::inherited(entry)?))).collect();
         for (gate, spec) in closed {
             self.inherited.remove(&gate);
