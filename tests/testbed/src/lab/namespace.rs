@@ -28,6 +28,18 @@ const LISTEN: &str = "0A";
 #[derive(Debug)]
 pub struct Namespace {
     fd: OwnedFd,
+    /// Made here, and not somebody else's.
+    is_own: bool,
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if self.is_own {
+            // What a queue of its loopback keeps is charged to sockets that the kernel has but one of for each processor
+            // (ipv4_tcp_sk in net/ipv4/tcp_ipv4.c): a full one, and nobody on the machine is refused any more.
+            let _ = self.ip("link set lo down");
+        }
+    }
 }
 
 impl Namespace {
@@ -42,7 +54,7 @@ impl Namespace {
             made.join().expect("making a namespace does not panic")
         })?
         .into();
-        let namespace = Self { fd };
+        let namespace = Self { fd, is_own: true };
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -51,7 +63,7 @@ impl Namespace {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let fd = File::open(path).with_context(|| format!("cannot open the network namespace {}", path.display()))?;
-        Ok(Self { fd: fd.into() })
+        Ok(Self { fd: fd.into(), is_own: false })
     }
 
     /// A path that other programs can open while this process lives, `/proc/PID/fd/N`.
