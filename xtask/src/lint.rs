@@ -61,7 +61,11 @@ fn tidy() -> Result<Vec<Finding>> {
             findings.extend(code::findings(file));
         }
     }
-    let documents: [(_, Rule); 2] = [(failures::DOCUMENT, failures::findings), (guests::DOCUMENT, guests::findings)];
+    let documents: [(_, Rule); 3] = [
+        (failures::DOCUMENT, failures::findings),
+        (failures::MESHES, failures::findings),
+        (guests::DOCUMENT, guests::findings),
+    ];
     for (path, rule) in documents {
         match files.iter().find(|file| file.path == path) {
             Some(document) => findings.extend(rule(document, &files)),

@@ -9,7 +9,13 @@ use conngate_common::{
     gate::{GateState, Mode},
 };
 
-use crate::{kernel::counters::Counted, pods::source::SourceName};
+use crate::{
+    kernel::counters::Counted,
+    pods::{
+        no_gate::{AskedBy, NoGate},
+        source::SourceName,
+    },
+};
 
 /// The most containers of one pod with series of their own; the others share that of the empty name.
 pub const MAX_CONTAINERS: usize = 32;
@@ -27,6 +33,8 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Pods by the state of their gate, every state.
     pub gates: Vec<(GateState, u64)>,
+    /// Pods that ask for a gate that they cannot have, by why and by who asks; every word.
+    pub without_gate: Vec<((NoGate, AskedBy), u64)>,
     /// The sources that are asked, and whether they work.
     pub sources: Vec<(SourceName, bool)>,
     /// The pods with gates, the longest known first.

@@ -36,6 +36,7 @@ use crate::{
     metrics::PodSeries,
     pods::{
         events::Recorder,
+        no_gate::NoGate,
         source::{Handle, SourceEvent, SourceName, SourceState},
     },
     serve::{
@@ -295,7 +296,8 @@ impl Agent {
                         self.app.classify(container, class);
                     }
                 }
-                Act::Refuse { pod, bad } => self.refuse(&pod, &bad.to_string()),
+                Act::Refuse { pod, bad } => self.refuse(&pod, NoGate::InvalidAnnotation, &bad.to_string()),
+                Act::Cannot { pod, why } => self.refuse(&pod, why, why.explanation()),
                 Act::Warn { pod, unknown } => {
                     tracing::warn!(pod = pod.path(), keys = unknown.join(", "), "annotations that mean nothing");
                 }

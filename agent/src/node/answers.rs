@@ -20,7 +20,11 @@ use crate::{
         Snapshot,
         snapshot::{PodGate, ProgramState},
     },
-    pods::source::SourceName,
+    pods::{
+        no_gate::{AskedBy, NoGate},
+        presets::Proxy,
+        source::SourceName,
+    },
     serve::queries::{Question, Refusal, Which},
     view::{
         Time, VERSION,
@@ -65,6 +69,7 @@ impl Agent {
             pods,
             waiting: self.waiting_now(),
             gates: self.by_state(),
+            without_gate: self.without_gate(),
             counted: self.counted(),
             maps: self.app.loaded().maps.fill().into(),
             programs: self.app.loaded().programs(),
@@ -86,6 +91,7 @@ impl Agent {
                 held: counted.of(Counter::Held),
                 waiting: self.waiting_now(),
                 not_enrolled: pods_that(GateState::NotEnrolled),
+                without_gate: count(self.roster.without_gate().count()),
                 unknown: pods_that(GateState::Unknown),
                 lost_records: counted.of(Counter::LostRecords),
                 helper_errors: counted.failures().map(|(.., times)| times).sum(),
@@ -121,7 +127,9 @@ impl Agent {
         Ok(Explanation {
             version: VERSION,
             not_gated: self.roster.why_not(gate),
-            policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(policy),
+            policy: enrolled
+                .and_then(|enrolled| enrolled.spec.as_ref())
+                .map(|spec| policy(spec, self.roster.proxy(gate))),
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
             connections: connections.collect(),
@@ -138,7 +146,7 @@ impl Agent {
         let found = enrolled.and_then(|enrolled| enrolled.found.clone());
         WaitsFor {
             what: match (url, closed.policy().readiness) {
-                (Some(url), Readiness::Probe) => format!("200 of {url}"),
+                (Some(url), Readiness::Probe) => format!("2xx of {url}"),
                 (None, _) | (_, Readiness::Listener) => {
                     let ports = spec.map(|spec| ports(&spec.capture_ports)).unwrap_or_default();
                     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
@@ -220,7 +228,7 @@ impl Agent {
             uid: uid.unwrap_or_default(),
             cgroup: id.0,
             state: gate.state().word().to_owned(),
-            reason: gate.reason().word().to_owned(),
+            reason: self.why(id, gate.state(), gate.reason()).to_owned(),
             mode: self.mode(id).map(|mode| mode.word().to_owned()),
             held: gate.held(),
             waiting: count(gate.waiting().len()),
@@ -235,6 +243,16 @@ impl Agent {
         }
         states.insert(GateState::Unknown, count(self.roster.undecided().count()));
         states.into_iter().collect()
+    }
+
+    /// The pods that ask for a gate that they cannot have, by why and by who asks; every word.
+    fn without_gate(&self) -> Vec<((NoGate, AskedBy), u64)> {
+        let words = NoGate::ALL.into_iter().flat_map(|why| AskedBy::ALL.map(|by| (why, by)));
+        let mut pods: BTreeMap<_, _> = words.map(|word| (word, 0)).collect();
+        for word in self.roster.without_gate() {
+            *pods.entry(word).or_default() += 1;
+        }
+        pods.into_iter().collect()
     }
 
     /// The connections that wait at gates, and those of which nobody has said yet whose they are.
@@ -276,8 +294,10 @@ impl Agent {
     }
 }
 
-fn policy(spec: &crate::spec::GateSpec) -> Policy {
+fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>) -> Policy {
     Policy {
+        proxy: proxy.map(|(proxy, _)| proxy.word().to_owned()),
+        native_sidecar: proxy.is_some_and(|(_, native)| native),
         mode: spec.policy.mode.word().to_owned(),
         timeout_seconds: spec.policy.timeout.as_secs_f64(),
         on_timeout: match spec.policy.on_timeout {

@@ -17,10 +17,13 @@ use conngate_common::{gate::ContainerClass, id::CgroupId};
 use crate::{
     cgroup::{identity::identify_by_status, pods::PodCgroup},
     pods::{
-        annotations::{Ask, NotAsked, PodAsk, ask, unknown_keys},
+        annotations::{Ask, PodAsk, ask, unknown_keys},
         bad::BadAnnotations,
         defaults::Defaults,
+        no_gate::{AskedBy, NoGate, NotAsked},
         pod::{Container, ContainerKind, Pod},
+        presets::Proxy,
+        sidecar::Sidecar,
     },
     spec::GateSpec,
     uid::PodUid,
@@ -63,6 +66,13 @@ pub enum Act {
         /// Which, and what is allowed.
         bad: BadAnnotations,
     },
+    /// The pod itself asks for a gate that it cannot have.
+    Cannot {
+        /// Whose.
+        pod: Arc<Pod>,
+        /// Why.
+        why: NoGate,
+    },
     /// Annotations of ours that mean nothing.
     Warn {
         /// Whose.
@@ -94,6 +104,7 @@ struct Member {
     told: Option<Told>,
     vouched: Option<String>,
     refused: Option<BadAnnotations>,
+    cannot: Option<(NoGate, AskedBy)>,
     warned: Vec<String>,
     containers: BTreeMap<CgroupId, Known>,
 }
@@ -216,10 +227,32 @@ impl Roster {
             (Some(Told::Declined), Some(bad), _) => Some(bad.to_string()),
             (Some(Told::Declined) | None, None, Some(pod)) => match ask(pod, &self.defaults) {
                 Ok(Ask::None(why)) => Some(why.explanation().to_owned()),
+                Ok(Ask::Cannot(why, _)) => Some(why.explanation().to_owned()),
                 Ok(Ask::Gate(_)) | Err(_) => None,
             },
             (Some(Told::Declined) | None, ..) => Some("no source has told of it".to_owned()),
         }
+    }
+
+    /// Why a gate's pod cannot have the gate that it asks for; `None`: it asks for none, or has it.
+    #[must_use]
+    pub fn cannot(&self, gate: CgroupId) -> Option<NoGate> {
+        self.members.get(self.gates.get(&gate)?)?.cannot.map(|(why, _)| why)
+    }
+
+    /// The proxy that a gate is for, and whether it is a native sidecar; `None`: none of a mesh, or there is no gate.
+    #[must_use]
+    pub fn proxy(&self, gate: CgroupId) -> Option<(Proxy, bool)> {
+        let member = self.members.get(self.gates.get(&gate)?)?;
+        let Some(Told::Gated(ask)) = &member.told else { return None };
+        let proxy = ask.proxy?;
+        let is_native = |sidecar: &Sidecar| sidecar.proxy == proxy && sidecar.native;
+        Some((proxy, member.pod.as_ref().is_some_and(|pod| pod.sidecars.iter().any(is_native))))
+    }
+
+    /// The pods of this node that ask for a gate that they cannot have: why, and who asks.
+    pub fn without_gate(&self) -> impl Iterator<Item = (NoGate, AskedBy)> {
+        self.members.values().filter(|member| member.cgroup.is_some()).filter_map(|member| member.cannot)
     }
 
     /// The name of a container that was told apart.
@@ -319,7 +352,18 @@ impl Roster {
         {
             acts.push(Act::Refuse { pod: pod.clone(), bad: bad.clone() });
         }
-        member.refused = refused;
+        let cannot = match &asked {
+            Ok(Ask::Cannot(why, by)) => Some((*why, *by)),
+            Ok(Ask::Gate(_) | Ask::None(_)) => None,
+            Err(_) => Some((NoGate::InvalidAnnotation, AskedBy::Annotation)),
+        };
+        if let Some((why, AskedBy::Annotation)) = cannot
+            && refused.is_none()
+            && member.cannot != cannot
+        {
+            acts.push(Act::Cannot { pod: pod.clone(), why });
+        }
+        (member.refused, member.cannot) = (refused, cannot);
         let unknown = unknown_keys(&pod);
         if unknown != member.warned && !unknown.is_empty() {
             acts.push(Act::Warn { pod: pod.clone(), unknown: unknown.clone() });
@@ -330,11 +374,11 @@ impl Roster {
             Ok(Ask::None(NotAsked::NamespaceUnknown)) => return acts,
             Ok(Ask::Gate(_)) if pod.terminating || pod.finished => Told::Terminating,
             Ok(Ask::Gate(ask)) => Told::Gated(ask),
-            Ok(Ask::None(_)) | Err(_) => Told::Declined,
+            Ok(Ask::None(_) | Ask::Cannot(..)) | Err(_) => Told::Declined,
         };
         let before = member.told.replace(told.clone());
         if let Told::Gated(ask) = &told {
-            let is_ready = |one: &&Container| one.ready && ask.proxy.runs_in(&one.name);
+            let is_ready = |one: &&Container| one.ready && ask.is_proxy(&one.name);
             let ready = pod.containers.iter().find(is_ready).and_then(|container| container.id.clone());
             if before.as_ref() != Some(&told) {
                 acts.push(Act::Enrol { gate, spec: Box::new(ask.spec.clone()) });

@@ -54,6 +54,7 @@ fn words(acts: &[Act]) -> Vec<String> {
         Act::Vouch { gate, ready } => format!("vouch {} {}", gate.0, ready.as_deref().unwrap_or("nobody")),
         Act::Reclassify(gate) => format!("reclassify {}", gate.0),
         Act::Refuse { bad, .. } => format!("refuse {bad}"),
+        Act::Cannot { why, .. } => format!("cannot {why}"),
         Act::Warn { unknown, .. } => format!("warn {}", unknown.join(",")),
     };
     acts.iter().map(word).collect()
@@ -105,6 +106,52 @@ fn annotation_that_is_wrong_is_refused_once_and_has_no_gate() {
     assert!(said[0].contains("conngate.io/mode") && said[0].contains("hodl"), "{said:?}");
     assert_eq!(said[1..], ["decline 7"]);
     assert!(roster.seen(Arc::new(bad)).is_empty());
+}
+
+/// A pod that asks, with no other containers than these.
+fn asking_with(containers: &[&str]) -> Pod {
+    let mut json = testing::json_pod("shop", "web", &testing::uid(1));
+    json["spec"]["containers"] = containers.iter().map(|name| serde_json::json!({"name": name})).collect();
+    json["metadata"]["annotations"] = serde_json::json!({"conngate.io/mode": "hold"});
+    testing::parsed(json)
+}
+
+#[test]
+fn pod_without_a_proxy_is_declined_and_says_so_once() {
+    let pod = asking_with(&["app"]);
+    let mut roster = roster();
+    roster.appeared(cgroup(&pod, GATE));
+    assert_eq!(words(&roster.seen(Arc::new(pod.clone()))), ["cannot no-proxy", "decline 7"]);
+    assert!(roster.seen(Arc::new(pod.clone())).is_empty());
+    assert_eq!((roster.is_gated(GATE), roster.undecided().count()), (Some(false), 0));
+    assert_eq!(roster.cannot(GATE), Some(NoGate::NoProxy));
+    assert!(roster.why_not(GATE).unwrap().starts_with("none of its containers is a known proxy"));
+    assert_eq!(roster.without_gate().collect::<Vec<_>>(), [(NoGate::NoProxy, AskedBy::Annotation)]);
+    // istio-cni marks the pod some time after it is there.
+    let mut ambient = pod.clone();
+    ambient.ambient = true;
+    assert_eq!(words(&roster.seen(Arc::new(ambient))), ["cannot ambient"]);
+    let mut chosen = pod;
+    chosen.annotations.insert("conngate.io/proxy".to_owned(), "istio".to_owned());
+    assert_eq!(words(&roster.seen(Arc::new(chosen))), ["enrol 7", "reclassify 7"]);
+    assert_eq!((roster.cannot(GATE), roster.without_gate().count()), (None, 0));
+}
+
+#[test]
+fn pod_without_a_proxy_that_does_not_ask_itself_is_counted_and_says_nothing() {
+    let mut pod = asking_with(&["app"]);
+    pod.annotations.clear();
+    let mut roster = Roster::new(Defaults { mode: Some(Mode::Hold), namespaces: None });
+    roster.appeared(cgroup(&pod, GATE));
+    assert_eq!(words(&roster.seen(Arc::new(pod))), ["decline 7"]);
+    assert_eq!(roster.without_gate().collect::<Vec<_>>(), [(NoGate::NoProxy, AskedBy::Default)]);
+}
+
+#[test]
+fn pod_with_a_wrong_annotation_is_counted_as_such() {
+    let roster = joined(&asking("hodl"));
+    assert_eq!(roster.without_gate().collect::<Vec<_>>(), [(NoGate::InvalidAnnotation, AskedBy::Annotation)]);
+    assert_eq!(joined(&asking("off")).without_gate().count(), 0);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::agent::Agent;
 use crate::{
     gate::Summary,
     kernel::clock,
-    pods::{events::Happening, pod::Pod},
+    pods::{events::Happening, no_gate::NoGate, pod::Pod},
     view::{Time, event::What},
 };
 
@@ -31,8 +31,9 @@ impl Agent {
         // It may be gone by now.
         let Some(enrolled) = self.app.enrolled(gate) else { return };
         let mode = enrolled.spec.as_ref().map(|spec| spec.policy.mode.word().to_owned());
-        tracing::debug!(pod = self.name(gate), %state, %reason, mode, "gate changed");
-        let (state, reason) = (state.word().to_owned(), reason.word().to_owned());
+        let reason = self.why(gate, state, reason).to_owned();
+        tracing::debug!(pod = self.name(gate), %state, reason, mode, "gate changed");
+        let state = state.word().to_owned();
         self.happened(gate, clock::now(), What::Changed { state, reason, mode });
     }
 
@@ -130,10 +131,20 @@ impl Agent {
         self.happened(gate, clock::now(), What::Gone);
     }
 
-    /// The pod's annotations are wrong.
-    pub(super) fn refuse(&self, pod: &Arc<Pod>, bad: &str) {
-        tracing::warn!(pod = pod.path(), bad, "not gated");
-        self.recorder.record(pod, Happening::InvalidAnnotation, &format!("The pod is not gated: {bad}"));
+    /// The pod asks for a gate that it cannot have; `words` say why, for people.
+    pub(super) fn refuse(&self, pod: &Arc<Pod>, why: NoGate, words: &str) {
+        if why == NoGate::InvalidAnnotation {
+            tracing::warn!(pod = pod.path(), reason = %why, bad = words, "not gated");
+        } else {
+            tracing::info!(pod = pod.path(), reason = %why, "not gated");
+        }
+        self.recorder.record(pod, Happening::NotGated(why), &format!("The pod is not gated: {words}"));
+    }
+
+    /// Why a gate is in this state; of a pod that has none, why it has none.
+    pub(super) fn why(&self, gate: CgroupId, state: GateState, reason: Reason) -> &'static str {
+        let cannot = (state == GateState::NotEnrolled).then(|| self.roster.cannot(gate)).flatten();
+        cannot.map_or(reason.word(), NoGate::word)
     }
 }
 

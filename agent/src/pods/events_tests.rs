@@ -32,7 +32,7 @@ async fn next(server: &mut Server, status: u16, answer: Value) -> (String, Value
 #[tokio::test]
 async fn record_posts_an_event_on_the_pod() {
     let (recorder, mut server) = recorder();
-    recorder.record(&pod("shop", "web"), Happening::InvalidAnnotation, "key is `value`");
+    recorder.record(&pod("shop", "web"), Happening::NotGated(NoGate::InvalidAnnotation), "key is `value`");
     let (what, event) = next(&mut server, 201, json!({"metadata": {}})).await;
     assert_eq!(what, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
     assert_eq!(event["metadata"]["generateName"], "web-");

@@ -1,13 +1,16 @@
-//! docs/failure-modes.md: each row names the test that shows it, and that test is there.
+//! docs/failure-modes.md and docs/meshes.md: each row names the test that shows it, and that test is there.
 //!
-//! Knows nothing of what fails. A row that no test shows says `no test yet`.
+//! Knows nothing of what fails or is known. A row that no test shows says `no test yet`.
 
 use std::collections::BTreeSet;
 
 use super::tree::{File, Finding};
 
-/// The document.
+/// What fails.
 pub(crate) const DOCUMENT: &str = "docs/failure-modes.md";
+
+/// What was run of each mesh.
+pub(crate) const MESHES: &str = "docs/meshes.md";
 
 /// What stands in the place of a test.
 const NONE: &str = "no test yet";
