@@ -26,6 +26,7 @@ use super::{
 use crate::{
     app::{App, Home, Notice},
     cgroup::{
+        drivers,
         identity::is_container,
         kubepods::Kubepods,
         pods::PodCgroup,
@@ -338,6 +339,14 @@ impl Agent {
         let untold = (overdue != 0)
             .then(|| format!("no source has told of {overdue} pods for a minute: is --node-name this node's?"));
         self.conditions.degraded_because(Part::Pods, untold);
+        let astray = drivers::astray(&kubepods.path).map(|container| {
+            format!(
+                "pods' containers are not in the kubelet's cgroups but at {}: kubelet and container runtime use different \
+                 cgroup drivers (containerd: SystemdCgroup = true), and nothing of those pods is held",
+                container.display()
+            )
+        });
+        self.conditions.degraded_because(Part::Drivers, astray);
         self.conditions.degraded_because(Part::Maps, self.app.loaded().unwritten());
         self.learn_shared_parents(kubepods);
         let pods: Vec<_> = self.roster.with_containers().cloned().collect();
