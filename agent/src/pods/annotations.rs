@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use conngate_common::gate::{ContainerClass, MAX_EXEMPT_UIDS, Mode, NO_UID};
+use conngate_common::gate::{ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
 
 use super::{
     bad::{BadAnnotation, BadAnnotations, printable},
@@ -14,7 +14,7 @@ use super::{
     pod::{ContainerKind, MAX_VALUE, Pod},
     ports,
     presets::Proxy,
-    sidecar::Sidecar,
+    sidecar::{CONSUL_UPSTREAMS, Sidecar},
 };
 use crate::{
     gate::{OnTimeout, Policy, Readiness},
@@ -125,8 +125,12 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
     let ready_url = reading
         .value(READY_URL, "http://HOST[:PORT][/PATH] with HOST 127.x.x.x, [::1] or localhost", |text| text.parse().ok())
         .or_else(|| Some(sidecar.as_ref()?.ready_url.clone()));
-    let ports =
-        reading.value(CAPTURE_PORTS, ports::ALLOWED, ports::parse).or_else(|| Some(sidecar.as_ref()?.ports.clone()));
+    let ports = reading.value(CAPTURE_PORTS, ports::ALLOWED, ports::parse).or_else(|| sidecar.as_ref()?.ports.clone());
+    if ports.is_none() && reading.bad.is_empty() {
+        // Its proxy is called at more ports than fit, and the annotation does not say which of them matter.
+        let allowed = format!("{MAX_CAPTURE_PORTS} ports with the mesh's own; more: say which in {CAPTURE_PORTS}");
+        reading.bad.push(BadAnnotation { key: CONSUL_UPSTREAMS, value: "too many".to_owned(), allowed });
+    }
     let containers = containers(&mut reading, proxy);
     let (Some(ports), true) = (ports, reading.bad.is_empty()) else { return Err(BadAnnotations(reading.bad)) };
 

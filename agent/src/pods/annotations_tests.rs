@@ -245,6 +245,19 @@ fn ask_proxy_none_is_as_the_other_annotations_say() {
 }
 
 #[test]
+fn ask_more_upstreams_than_fit_are_refused_by_name_until_it_is_said_which_matter() {
+    let mut pod = beside(&["consul-dataplane"], &[("mode", "hold")]);
+    pod.sidecars[0].ports = None;
+    let text = ask(&pod, &Defaults::default()).unwrap_err().to_string();
+    assert!(
+        text.starts_with("consul.hashicorp.com/connect-service-upstreams is `too many`; allowed: 8 ports"),
+        "{text}"
+    );
+    pod.annotations.insert(CAPTURE_PORTS.to_owned(), "1234".to_owned());
+    assert!(matches!(ask(&pod, &Defaults::default()), Ok(Ask::Gate(_))));
+}
+
+#[test]
 fn ask_ambient_pod_is_left_to_its_ztunnel_unless_it_means_its_own_loopback() {
     let ambient = |containers: &[&str], annotations: &[(&str, &str)]| {
         let mut pod = beside(containers, &[&[("mode", "hold")], annotations].concat());

@@ -20,6 +20,9 @@ use crate::ready::url::ReadyUrl;
 /// The largest configuration in an annotation that is read, in bytes: Kuma's whole is some 2 kB.
 const MAX_CONFIG: usize = 16 << 10;
 
+/// Where consul-k8s is told of the services that are called on loopback, each at a port of its own.
+pub(super) const CONSUL_UPSTREAMS: &str = "consul.hashicorp.com/connect-service-upstreams";
+
 /// A known proxy beside a pod's application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
@@ -29,8 +32,8 @@ pub struct Sidecar {
     pub native: bool,
     /// Who answers 2xx when it is usable.
     pub ready_url: ReadyUrl,
-    /// Where connections and datagrams arrive.
-    pub ports: Ports,
+    /// Where connections and datagrams arrive; `None`: at more ports than a gate has room for.
+    pub ports: Option<Ports>,
     /// The uid that the mesh's rules exempt.
     pub uid: Option<u32>,
 }
@@ -48,6 +51,8 @@ struct Said {
     uid: Option<u32>,
     /// The port that answers the preset's path.
     admin: Option<u16>,
+    /// Where it is called on loopback besides.
+    upstreams: Vec<u16>,
 }
 
 impl Sidecar {
@@ -79,7 +84,8 @@ impl Sidecar {
             let all = ports.iter().zip(with.into_iter().chain(std::iter::repeat(None)));
             all.map(|(port, said)| said.unwrap_or(*port)).collect::<Vec<_>>()
         };
-        let tcp = replaced(preset.tcp_ports, [said.outbound, said.second]);
+        let mut tcp = replaced(preset.tcp_ports, [said.outbound, said.second]);
+        tcp.extend(&said.upstreams);
         let udp = replaced(preset.udp_ports, [said.second, None]);
         let (port, path) = preset.ready;
         let url = |port: u16| loopback(port, path).expect("a preset's path on loopback is a URL, says a test");
@@ -87,7 +93,7 @@ impl Sidecar {
             proxy,
             native,
             ready_url: probe.unwrap_or_else(|| url(said.admin.unwrap_or(port))),
-            ports: ports::of(&tcp, &udp).expect("as many as the preset's, which fit, says a test"),
+            ports: ports::of(&tcp, &udp),
             uid: said.uid.or(preset.uid),
         }
     }
@@ -160,6 +166,7 @@ fn said(proxy: Proxy, container: &Container, spec: &Spec, annotations: &Annotati
                 second: config.dns.and_then(number),
                 uid: config.user.as_deref().and_then(uid),
                 admin: argument(container, &["-envoy-admin-bind-port", "--envoy-admin-bind-port"]).and_then(self::port),
+                upstreams: annotation(CONSUL_UPSTREAMS).map(upstreams).unwrap_or_default(),
             }
         }
         Proxy::Kuma => {
@@ -175,12 +182,13 @@ fn said(proxy: Proxy, container: &Container, spec: &Spec, annotations: &Annotati
                 second: redirect.dns.port.and_then(number).or_else(|| port("kuma.io/builtin-dns-port")),
                 uid: annotation("kuma.io/sidecar-uid").or(config.user.as_deref()).and_then(uid),
                 admin: port("kuma.io/envoy-admin-port"),
+                ..Said::default()
             }
         }
         Proxy::Dapr => {
             let http = argument(container, &["--dapr-http-port", "-dapr-http-port"]).and_then(self::port);
             let grpc = argument(container, &["--dapr-grpc-port", "-dapr-grpc-port"]).and_then(self::port);
-            Said { outbound: http, second: grpc, uid: None, admin: http }
+            Said { outbound: http, second: grpc, admin: http, ..Said::default() }
         }
         Proxy::Envoy => Said::default(),
     }
@@ -217,6 +225,13 @@ struct KumaRedirect {
 #[serde(default)]
 struct KumaPort {
     port: Option<i64>,
+}
+
+/// The ports of `SERVICE:PORT[:DATACENTER]` and `prepared_query:NAME:PORT`, separated by commas
+/// (control-plane/connect-inject/common/annotation_processor.go in consul-k8s).
+fn upstreams(text: &str) -> Vec<u16> {
+    let port = |one: &str| one.trim().trim_start_matches("prepared_query:").split(':').nth(1).and_then(port);
+    sane(text).split(',').filter_map(port).collect()
 }
 
 /// A configuration that is small enough to be read.

@@ -33,7 +33,8 @@ fn get(path: &str, port: impl Into<Value>) -> Value {
 /// URL, native, ports and uid.
 fn told(one: &Sidecar) -> (String, bool, Vec<u16>, Vec<u16>, Option<u32>) {
     let ports = |ports: &CapturePorts| ports.0.into_iter().filter(|port| *port != 0).collect();
-    (one.ready_url.to_string(), one.native, ports(&one.ports.tcp), ports(&one.ports.udp), one.uid)
+    let Ports { tcp, udp } = one.ports.as_ref().expect("they fit");
+    (one.ready_url.to_string(), one.native, ports(tcp), ports(udp), one.uid)
 }
 
 /// injection-template.yaml, 1.32-dev: istio-init's arguments begin alike in all versions since 1.1.
@@ -138,6 +139,17 @@ fn consul_is_as_the_rules_in_its_annotation_say_and_its_probe_is_not_asked() {
     assert_eq!(told(only(&pod)), (url, false, vec![16001, 8601], vec![8601], Some(1_000_680_000)));
 }
 
+#[test]
+fn consul_upstreams_on_loopback_are_capture_ports_as_far_as_there_is_room() {
+    let of = |upstreams: &str| {
+        let annotations = json!({"consul.hashicorp.com/connect-service-upstreams": upstreams});
+        pod(annotations, Value::Null, json!([{"name": "consul-dataplane"}]))
+    };
+    let some = of("db:1234, cache.shop.ns1:1235:dc2,prepared_query:geo:1236, api.svc.shop.ns:1237,broken,none:x");
+    assert_eq!(told(only(&some)).2, [15001, 8600, 1234, 1235, 1236, 1237]);
+    assert_eq!(only(&of("a:1,b:2,c:3,d:4,e:5,f:6,g:7")).ports, None);
+}
+
 /// containers/factory.go: `/ready` on the admin port up to 2.13, on the readiness port since 2.14.
 fn kuma_sidecar(port: u16) -> Value {
     json!({"name": "kuma-sidecar", "args": ["run", "--log-level=info"], "readinessProbe": {"httpGet": {"path": "/ready", "port": port}}})
@@ -233,7 +245,7 @@ fn every_preset_is_a_url_and_ports_that_fit() {
     for proxy in Proxy::ALL {
         let preset = Sidecar::preset(proxy);
         assert_eq!(preset.ready_url.path().path(), proxy.preset().ready.1);
-        assert_eq!(preset.ports.tcp.0[0], proxy.preset().tcp_ports[0]);
+        assert_eq!(preset.ports.unwrap().tcp.0[0], proxy.preset().tcp_ports[0]);
         assert!(proxy.runs_in(proxy.preset().container));
     }
 }
@@ -251,6 +263,7 @@ proptest! {
             "config.linkerd.io/outbound-port", "config.linkerd.io/admin-port", "config.linkerd.io/proxy-uid",
             "consul.hashicorp.com/redirect-traffic-config", "traffic.kuma.io/transparent-proxy-config", "kuma.io/sidecar-uid",
             "kuma.io/envoy-admin-port", "kuma.io/builtin-dns-port", "kuma.io/transparent-proxying-outbound-port",
+            CONSUL_UPSTREAMS,
         ];
         let annotations = keys.iter().map(|key| ((*key).to_owned(), Value::from(value.clone())));
         let probe = json!({"httpGet": {"path": path, "port": port}});
@@ -260,7 +273,7 @@ proptest! {
         let one = only(&pod);
         prop_assert!(one.ready_url.addresses().iter().all(|address| address.ip().is_loopback()));
         prop_assert_eq!(one.ready_url.to_string().parse(), Ok(one.ready_url.clone()));
-        prop_assert!(one.ports.tcp.0[0] != 0);
+        prop_assert!(one.ports.as_ref().is_none_or(|ports| ports.tcp.0[0] != 0));
         prop_assert!(one.uid != Some(NO_UID));
     }
 }
