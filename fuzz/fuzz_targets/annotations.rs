@@ -44,7 +44,12 @@ fuzz_target!(|input: Input| {
         node_name: None,
         annotations,
         containers: vec![Container { name: input.container, kind: ContainerKind::App, ready: false, id: None }],
-        sidecars: Proxy::ALL.into_iter().zip(input.proxies).filter(|(_, has)| *has).map(|(it, _)| Sidecar::preset(it)).collect(),
+        sidecars: Proxy::ALL
+            .into_iter()
+            .zip(input.proxies)
+            .filter(|(_, has)| *has)
+            .map(|(it, _)| Sidecar::preset(it))
+            .collect(),
         ambient: input.ambient,
         sandboxed: input.sandboxed,
         host_network: input.host_network,

@@ -45,6 +45,25 @@ async fn record_posts_an_event_on_the_pod() {
 }
 
 #[tokio::test]
+async fn record_of_a_pod_without_a_proxy_is_normal_and_has_its_word() {
+    let (recorder, mut server) = recorder();
+    for why in NoGate::ALL.into_iter().filter(|why| *why != NoGate::InvalidAnnotation) {
+        recorder.record(&pod("shop", "web"), Happening::NotGated(why), why.explanation());
+        let (_, event) = next(&mut server, 201, json!({"metadata": {}})).await;
+        assert_eq!((&event["type"], &event["reason"]), (&json!("Normal"), &json!(why.event())));
+        // The same word, as Events spell it.
+        let word = why.event().chars().fold(String::new(), |mut word, letter| {
+            if letter.is_uppercase() && !word.is_empty() {
+                word.push('-');
+            }
+            word.extend(letter.to_lowercase());
+            word
+        });
+        assert_eq!(word, why.word());
+    }
+}
+
+#[tokio::test]
 async fn record_same_again_is_posted_once_and_long_notes_are_cut() {
     let (recorder, mut server) = recorder();
     let pod = pod("shop", "web");
