@@ -12,6 +12,8 @@ use conngate::{
         annotations::{Ask, KEYS, ask, unknown_keys},
         defaults::Defaults,
         pod::{Container, ContainerKind, Pod},
+        presets::Proxy,
+        sidecar::Sidecar,
     },
     uid::PodUid,
 };
@@ -23,6 +25,9 @@ struct Input {
     unknown: Vec<String>,
     container: String,
     host_network: bool,
+    proxies: [bool; Proxy::ALL.len()],
+    ambient: bool,
+    sandboxed: bool,
 }
 
 fuzz_target!(|input: Input| {
@@ -39,6 +44,14 @@ fuzz_target!(|input: Input| {
         node_name: None,
         annotations,
         containers: vec![Container { name: input.container, kind: ContainerKind::App, ready: false, id: None }],
+        sidecars: Proxy::ALL
+            .into_iter()
+            .zip(input.proxies)
+            .filter(|(_, has)| *has)
+            .map(|(it, _)| Sidecar::preset(it))
+            .collect(),
+        ambient: input.ambient,
+        sandboxed: input.sandboxed,
         host_network: input.host_network,
         host_users: true,
         terminating: false,
@@ -52,7 +65,7 @@ fuzz_target!(|input: Input| {
             assert!(bounds.contains(&ask.spec.policy.timeout));
             assert!(ask.spec.policy.regate.is_none_or(|regate| bounds.contains(&regate)));
         }
-        Ok(Ask::None(_)) => {}
+        Ok(Ask::None(_) | Ask::Cannot(..)) => {}
         Err(bad) => assert!(!bad.to_string().chars().any(char::is_control)),
     }
 });

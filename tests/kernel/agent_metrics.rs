@@ -109,6 +109,9 @@ fn agent_every_declared_metric_is_moved() -> Result<()> {
                 wait_until(PATIENCE, "nothing waits", || {
                     (agent.metric("conngate_connections_waiting").ok()? == 0.0).then_some(())
                 })?;
+                observed.annotate("mode", Some("hodl"));
+                observed.tell()?;
+                agent.wait_for("not gated", 1)?;
                 scrapes.push(agent.metrics()?);
                 let last = scrapes.last().expect("just pushed");
                 for name in declared()? {

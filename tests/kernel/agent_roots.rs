@@ -47,6 +47,28 @@ fn agent_finds_two_roots_of_pods_and_names_both() -> Result<()> {
 }
 
 #[test]
+fn agent_on_a_node_of_two_cgroup_drivers_names_them() -> Result<()> {
+    lab::run(|| {
+        let node = Node::new()?;
+        let uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+        let empty = node.cgroup().child(format!("{KUBEPODS}/burstable/pod{uid}"))?;
+        let slice = format!("kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+        let astray = node.cgroup().child(format!("system.slice/{slice}:cri-containerd:{:064x}", 1))?;
+        let agent = Agent::start(&node, &[])?;
+        let named = |status: u16, text: &str| {
+            status == 200
+                && text.contains("different cgroup drivers")
+                && text.contains("system.slice/kubepods-burstable")
+        };
+        agent.wait_readyz("names the drivers", named)?;
+        let _container = empty.child(format!("{:064x}", 2))?;
+        agent.wait_readyz("no longer", |status, text| status == 200 && !text.contains("cgroup drivers"))?;
+        drop(astray);
+        Ok(())
+    })
+}
+
+#[test]
 fn agent_whose_root_of_pods_is_made_anew_gates_the_pods_in_it() -> Result<()> {
     initializing(Qos::Burstable, |world| {
         let agent = Agent::start(world.node, &[])?;

@@ -12,6 +12,7 @@ mod agent_hold;
 mod agent_life;
 mod agent_metrics;
 mod agent_pins;
+mod agent_proxies;
 mod agent_ready;
 mod agent_roots;
 mod agent_unknown;

@@ -43,7 +43,8 @@ pub(crate) fn pod_without_a_sidecar_connects_at_once() -> Result<()> {
     let cluster = installed()?;
     let namespace = Namespace::new(&cluster, "gated-plain", false)?;
     namespace.create(gated(&namespace).container(hasty("app", WEB)))?;
-    assert_not_held(&namespace)
+    assert_not_held(&namespace)?;
+    namespace.wait_event("app", "NoProxy")
 }
 
 pub(crate) fn pod_of_the_hosts_network_connects_at_once() -> Result<()> {
@@ -71,12 +72,13 @@ pub(crate) fn job_with_a_native_sidecar_completes() -> Result<()> {
     ended.with_context(|| namespace.kubectl(&["logs", "job/app", "--all-containers"]).unwrap_or_default()).map(drop)
 }
 
-/// Nobody injects a static pod: its redirect is made by hand, and nobody ever listens. In the cgroup's name is the hash of
+/// Nobody injects a static pod: its redirect is made by hand, its proxy is named, and nobody ever listens. In the cgroup's name is the hash of
 /// its manifest, not the UID that the API server gave to its mirror.
 pub(crate) fn static_pod_is_held() -> Result<()> {
     let cluster = installed()?;
     let namespace = Namespace::new(&cluster, "gated-static", false)?;
-    let pod = namespace.pod("app").annotation(MODE, "hold").init_container(redirect("80"));
+    let pod = namespace.pod("app").annotation(MODE, "hold").annotation("conngate.io/proxy", "istio");
+    let pod = pod.init_container(redirect("80"));
     let file = cluster.file(STATIC_PODS).join("app.json");
     let manifest = Pod::manifest(pod.container(tireless("app", WEB)));
     fs::write(&file, manifest.to_string())?;

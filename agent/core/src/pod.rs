@@ -54,8 +54,8 @@ pub struct Container {
 /// Something that whoever wrote the pod should hear, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
-    /// An annotation is wrong: the pod has no gate.
-    InvalidAnnotation(String),
+    /// It asks for a gate that it cannot have, and why.
+    NotGated(String),
     /// Keys of ours that mean nothing.
     UnknownAnnotations(Vec<String>),
 }

@@ -281,6 +281,11 @@ impl PodTable {
         self.gates.get(&gate).copied()
     }
 
+    /// Every gate, and the UID after which its cgroup is named.
+    pub fn gates(&self) -> impl Iterator<Item = (CgroupId, PodUid)> {
+        self.gates.iter().map(|(gate, uid)| (*gate, *uid))
+    }
+
     /// The pod whose gate it is, once a source has told of it.
     #[must_use]
     pub fn pod(&self, gate: CgroupId) -> Option<&Arc<Pod>> {

@@ -68,10 +68,12 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         let ports: Vec<_> = policy.capture_ports.iter().map(u16::to_string).collect();
         writeln!(
             text,
-            "Asks for:  mode {}, timeout {} s, then {}{regate}; captured on {}",
+            "Asks for:  mode {}, timeout {} s, then {}{regate}; proxy {}{}, captured on {}",
             policy.mode,
             policy.timeout_seconds,
             policy.on_timeout,
+            policy.proxy.as_deref().unwrap_or("none"),
+            if policy.native_sidecar { " (native sidecar)" } else { "" },
             ports.join(", ")
         )?;
     }

@@ -125,8 +125,12 @@ fn programs(programs: &[Program]) -> String {
 fn totals(live: &Live) -> String {
     let totals = &live.totals;
     let holding = live.gates.iter().filter(|gate| gate.state == "holding").count();
+    let asking = match totals.without_gate {
+        0 => String::new(),
+        pods => format!(" ({pods} ask for one)"),
+    };
     let mut text = format!(
-        "\nPods: {holding} holding, {} open, {} without a gate, {} not known yet\nConnections: {} waiting, {} held so far\n",
+        "\nPods: {holding} holding, {} open, {} without a gate{asking}, {} not known yet\nConnections: {} waiting, {} held so far\n",
         live.gates.len() - holding,
         totals.not_enrolled,
         totals.unknown,

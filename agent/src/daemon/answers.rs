@@ -19,7 +19,11 @@ use crate::{
     clock,
     errors::error_chain,
     gate::{Gate, OnTimeout, Readiness},
-    pods::source::SourceName,
+    pods::{
+        no_gate::{AskedBy, NoGate},
+        presets::Proxy,
+        source::SourceName,
+    },
     serve::{
         metrics::{Snapshot, snapshot::PodGate},
         queries::{Question, Refusal, Which},
@@ -69,6 +73,7 @@ impl Daemon {
             pods,
             waiting: self.waiting_now(),
             gates: self.by_state(),
+            without_gate: self.without_gate(),
             counted: self.counted(),
             maps: self.driver.bpf().maps.fill().into(),
             programs: self.driver.bpf().programs(),
@@ -90,6 +95,7 @@ impl Daemon {
                 held: counted.of(Counter::Held),
                 waiting: self.waiting_now(),
                 not_enrolled: pods_that(GateState::NotEnrolled),
+                without_gate: count(self.cannot_all().count()),
                 unknown: pods_that(GateState::Unknown),
                 lost_records: counted.of(Counter::LostRecords),
                 helper_errors: counted.failures().map(|(.., times)| times).sum(),
@@ -127,7 +133,7 @@ impl Daemon {
         Ok(Explanation {
             version: VERSION,
             not_gated: self.driver.node().pods().why_not(gate),
-            policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(policy),
+            policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(|spec| policy(spec, self.proxy(gate))),
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
             connections: connections.collect(),
@@ -144,7 +150,7 @@ impl Daemon {
         let found = enrolled.and_then(|enrolled| enrolled.found.clone());
         WaitsFor {
             what: match (url, closed.policy().readiness) {
-                (Some(url), Readiness::Probe) => format!("200 of {url}"),
+                (Some(url), Readiness::Probe) => format!("2xx of {url}"),
                 (None, _) | (_, Readiness::Listener) => {
                     let ports = spec.map(|spec| ports(&spec.capture_ports)).unwrap_or_default();
                     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
@@ -221,7 +227,7 @@ impl Daemon {
             uid: uid.unwrap_or_default(),
             cgroup: id.0,
             state: gate.state().word().to_owned(),
-            reason: gate.reason().word().to_owned(),
+            reason: self.why(self.driver.node().pods().uid(id), gate.state(), gate.reason()).to_owned(),
             mode: self.mode(id).map(|mode| mode.word().to_owned()),
             held: gate.held(),
             waiting: count(gate.waiting().len()),
@@ -236,6 +242,26 @@ impl Daemon {
         }
         states.insert(GateState::Unknown, count(self.driver.node().pods().undecided().count()));
         states.into_iter().collect()
+    }
+
+    /// The pods that ask for a gate that they cannot have, by why and by who asks; every word.
+    fn without_gate(&self) -> Vec<((NoGate, AskedBy), u64)> {
+        let words = NoGate::ALL.into_iter().flat_map(|why| AskedBy::ALL.map(|by| (why, by)));
+        let mut pods: BTreeMap<_, _> = words.map(|word| (word, 0)).collect();
+        for word in self.cannot_all() {
+            *pods.entry(word).or_default() += 1;
+        }
+        pods.into_iter().collect()
+    }
+
+    /// The pods of this node that ask for a gate that they cannot have: why, and who asks.
+    fn cannot_all(&self) -> impl Iterator<Item = (NoGate, AskedBy)> {
+        self.driver.node().pods().gates().filter_map(|(_, uid)| self.pods.get(&uid)?.cannot)
+    }
+
+    /// The proxy that a gate is for, and whether it is a native sidecar; `None`: none of a mesh, or there is no gate.
+    fn proxy(&self, gate: CgroupId) -> Option<(Proxy, bool)> {
+        self.pods.get(&self.driver.node().pods().uid(gate)?)?.proxy
     }
 
     /// The connections that wait at gates, and those of which nobody has said yet whose they are.
@@ -277,8 +303,10 @@ pub(super) fn connection(record: &ParkedRecord, container: Option<&Arc<str>>) ->
     }
 }
 
-fn policy(spec: &crate::spec::GateSpec) -> Policy {
+fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>) -> Policy {
     Policy {
+        proxy: proxy.map(|(proxy, _)| proxy.word().to_owned()),
+        native_sidecar: proxy.is_some_and(|(_, native)| native),
         mode: spec.policy.mode.word().to_owned(),
         timeout_seconds: spec.policy.timeout.as_secs_f64(),
         on_timeout: match spec.policy.on_timeout {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     ops::ControlFlow,
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -23,8 +24,10 @@ use crate::{
     pods::{
         defaults::Defaults,
         events::Recorder,
+        no_gate::{AskedBy, NoGate},
         pod::Pod,
-        resolve::resolve,
+        presets::Proxy,
+        resolve::{Resolved, resolve},
         source::{Handle, SourceEvent, SourceName, SourceState},
     },
     proc::follow::{CgroupNews, Follower},
@@ -54,6 +57,15 @@ pub(super) enum DaemonError {
     Loop(#[from] io::Error),
 }
 
+/// A pod as sources have told of it last.
+pub(super) struct Known {
+    pub(super) pod: Arc<Pod>,
+    /// Why it cannot have the gate that it asks for, and who asks.
+    pub(super) cannot: Option<(NoGate, AskedBy)>,
+    /// Its proxy, and whether that is a native sidecar.
+    pub(super) proxy: Option<(Proxy, bool)>,
+}
+
 /// Everything that runs.
 pub(super) struct Daemon {
     pub(super) driver: Driver,
@@ -63,8 +75,8 @@ pub(super) struct Daemon {
     pub(super) told: mpsc::Receiver<SourceEvent>,
     pub(super) questions: Questions,
     pub(super) defaults: Defaults,
-    /// The pods as sources have told of them last.
-    pub(super) pods: HashMap<PodUid, Arc<Pod>>,
+    /// The pods of which sources have told.
+    pub(super) pods: HashMap<PodUid, Known>,
     pub(super) recorder: Recorder,
     pub(super) recorded: Recorded,
     pub(super) conditions: Conditions,
@@ -144,6 +156,7 @@ impl Daemon {
             CgroupNews::Vanished(uid, gate) => self.driver.pod_vanished(uid, gate),
             CgroupNews::Containers(gate, there) => self.driver.tell(Input::Containers { gate, there }),
             CgroupNews::Walked => self.driver.tell(Input::Walked),
+            CgroupNews::Astray(container) => self.conditions.degraded_because(Part::Drivers, container.map(astray)),
             CgroupNews::Degraded(why) => self.conditions.degraded_because(Part::Cgroups, why),
             CgroupNews::Gone => return ControlFlow::Break(()),
         }
@@ -153,8 +166,9 @@ impl Daemon {
     fn source_says(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Seen(pod) => {
-                self.driver.tell(Input::Pod(Arc::new(resolve(&pod, &self.defaults))));
-                self.pods.insert(pod.uid, pod);
+                let Resolved { core, cannot, proxy } = resolve(&pod, &self.defaults);
+                self.pods.insert(pod.uid, Known { pod, cannot, proxy });
+                self.driver.tell(Input::Pod(Arc::new(core)));
             }
             SourceEvent::Gone(uid) => {
                 self.driver.tell(Input::PodGone(uid));
@@ -202,4 +216,13 @@ impl Daemon {
         self.conditions.degraded_because(Part::Maps, unwritten);
         self.conditions.degraded_because(Part::Pins, bpf.pin());
     }
+}
+
+/// What it means that a container is here.
+fn astray(container: PathBuf) -> String {
+    format!(
+        "pods' containers are not in the kubelet's cgroups but at {}: kubelet and container runtime use different cgroup drivers \
+         (containerd: SystemdCgroup = true), and nothing of those pods is held",
+        container.display()
+    )
 }

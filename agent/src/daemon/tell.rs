@@ -18,7 +18,8 @@ use super::{answers::connection, run::Daemon};
 use crate::{
     clock,
     gate::Summary,
-    pods::events::Happening,
+    pods::{events::Happening, no_gate::NoGate},
+    uid::PodUid,
     url::ReadyUrl,
     view::{Time, event},
 };
@@ -29,13 +30,14 @@ impl Daemon {
         let Fact { at, gate, pod, uid, what } = fact;
         let pod = &*pod;
         let event = |recorder: &Self, happening, note: &str| {
-            if let Some(pod) = uid.and_then(|uid| recorder.pods.get(&uid)) {
-                recorder.recorder.record(pod, happening, note);
+            if let Some(known) = uid.and_then(|uid| recorder.pods.get(&uid)) {
+                recorder.recorder.record(&known.pod, happening, note);
             }
         };
         let told = match what {
             What::Changed { state, reason, mode } => {
-                tracing::debug!(pod, %state, %reason, mode = mode.map(Mode::word), "gate changed");
+                let reason = self.why(uid, state, reason);
+                tracing::debug!(pod, %state, reason, mode = mode.map(Mode::word), "gate changed");
                 changed(state, reason, mode)
             }
             What::Opened { summary, found } => {
@@ -102,9 +104,14 @@ impl Daemon {
             What::ResetLate => {
                 return tracing::warn!(pod, "its connections are not reset in time: what is left is released");
             }
-            What::Remark(Remark::InvalidAnnotation(bad)) => {
-                tracing::warn!(pod, bad, "not gated");
-                return event(self, Happening::InvalidAnnotation, &format!("The pod is not gated: {bad}"));
+            What::Remark(Remark::NotGated(words)) => {
+                let why = self.cannot(uid).unwrap_or(NoGate::InvalidAnnotation);
+                if why == NoGate::InvalidAnnotation {
+                    tracing::warn!(pod, reason = %why, bad = words, "not gated");
+                } else {
+                    tracing::info!(pod, reason = %why, "not gated");
+                }
+                return event(self, Happening::NotGated(why), &format!("The pod is not gated: {words}"));
             }
             What::Remark(Remark::UnknownAnnotations(keys)) => {
                 return tracing::warn!(pod, keys = keys.join(", "), "annotations that mean nothing");
@@ -114,9 +121,22 @@ impl Daemon {
     }
 }
 
-fn changed(state: GateState, reason: Reason, mode: Option<Mode>) -> event::What {
+impl Daemon {
+    /// Why a pod cannot have the gate that it asks for.
+    fn cannot(&self, uid: Option<PodUid>) -> Option<NoGate> {
+        self.pods.get(&uid?)?.cannot.map(|(why, _)| why)
+    }
+
+    /// Why a gate is in this state; of a pod that has none, why it has none.
+    pub(super) fn why(&self, uid: Option<PodUid>, state: GateState, reason: Reason) -> &'static str {
+        let cannot = (state == GateState::NotEnrolled).then(|| self.cannot(uid)).flatten();
+        cannot.map_or(reason.word(), NoGate::word)
+    }
+}
+
+fn changed(state: GateState, reason: &str, mode: Option<Mode>) -> event::What {
     let mode = mode.map(|mode| mode.word().to_owned());
-    event::What::Changed { state: state.word().to_owned(), reason: reason.word().to_owned(), mode }
+    event::What::Changed { state: state.word().to_owned(), reason: reason.to_owned(), mode }
 }
 
 fn opened(summary: &Summary) -> event::What {

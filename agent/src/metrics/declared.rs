@@ -111,8 +111,12 @@ metrics! {
         CONNECTIONS_WAITING: Gauge "conngate_connections_waiting" {}
             "Held connections that wait now.";
         GATES: Gauge "conngate_gates" {
-            "state": "`unknown` (nobody has told of the pod yet), `holding`, `open`, `not-enrolled` (asks for none)"
+            "state": "`unknown` (nobody has told of the pod yet), `holding`, `open`, `not-enrolled` (asks for none, or cannot have it)"
         } "Pods by the state of their gate.";
+        PODS_WITHOUT_GATE: Gauge "conngate_pods_without_gate" {
+            "reason": "`no-proxy`, `several-proxies`, `ambient`, `sandboxed-runtime`, `host-network`, `invalid-annotation`",
+            "asked_by": "`annotation` (of the pod), `default` (of the node)"
+        } "Pods that ask for a gate that they cannot have, by why; `explain` and an Event on the pod say it in words.";
         GATES_OPENED: Counter "conngate_gates_opened_total" { "reason": "a reason to pass" }
             "Gates that were opened, by why. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";
         CONDITION_MET: Gauge "conngate_condition_met" {

@@ -1,13 +1,14 @@
 //! Asks a proxy once whether it is ready, from inside its network namespace.
 //!
-//! Knows nothing of when to ask again. Whoever answers may be hostile: only status 200 counts, redirects are answers like
-//! any other, and the whole exchange is bounded in time ([`DEADLINE`]) and memory ([`MAX_HEAD`], [`MAX_BODY`]).
+//! Knows nothing of when to ask again. Whoever answers may be hostile: only a status of success counts (2xx: Dapr says 204),
+//! redirects are answers like any other, and the whole exchange is bounded in time ([`DEADLINE`]) and memory ([`MAX_HEAD`],
+//! [`MAX_BODY`]).
 
 use std::{convert::Infallible, error::Error, fmt, future::pending, io, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
-    Request, StatusCode,
+    Request,
     body::Bytes,
     client::conn::http1,
     header::{CONNECTION, HOST},
@@ -43,7 +44,7 @@ pub const MAX_WORD: usize = 64;
 /// What a probe found.
 #[derive(Debug)]
 pub enum Answer {
-    /// Status 200.
+    /// A status of success.
     Ready,
     /// Another status.
     NotReady {
@@ -97,7 +98,7 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready => f.write_str("200"),
+            Self::Ready => f.write_str("2xx"),
             Self::NotReady { status, word } => f.write_str(format!("{status} {word}").trim_end()),
             Self::Failed(error) => f.write_str(&error_chain(error)),
         }
@@ -168,7 +169,7 @@ where
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        if status == StatusCode::OK {
+        if status.is_success() {
             return Ok(Answer::Ready);
         }
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(ProbeError::Body)?.to_bytes();

@@ -1,23 +1,24 @@
-//! What a pod asks for, read once from its annotations, the mesh's preset and the node's defaults.
+//! What a pod asks for, read once from its annotations, its sidecar and the node's defaults; or why it cannot have that.
 //!
 //! Knows nothing of cgroups or of the API. A pod with a bad value is not gated, and every bad value is named; keys of ours
 //! that do not exist are only reported ([`unknown_keys`]).
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use conngate_common::gate::{ContainerClass, MAX_EXEMPT_UIDS, Mode, NO_UID};
+use conngate_common::gate::{ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
 
 use super::{
     bad::{BadAnnotation, BadAnnotations, printable},
     defaults::Defaults,
+    no_gate::{AskedBy, NoGate, NotAsked},
     pod::{ContainerKind, MAX_VALUE, Pod},
     ports,
     presets::Proxy,
+    sidecar::{CONSUL_UPSTREAMS, Sidecar},
 };
 use crate::{
     gate::{OnTimeout, Policy, Readiness},
     spec::GateSpec,
-    url::ReadyUrl,
     values::{HOLD_TIMES, hold_time},
 };
 
@@ -46,21 +47,8 @@ pub enum Ask {
     Gate(Box<PodAsk>),
     /// No gate.
     None(NotAsked),
-}
-
-/// Why a pod asks for no gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAsked {
-    /// Its annotation says off.
-    Off,
-    /// It says nothing, and the node's default is off.
-    Default,
-    /// It says nothing, and the node's default is for other namespaces.
-    NamespaceNotSelected,
-    /// It says nothing, and its namespace's labels are not known yet.
-    NamespaceUnknown,
-    /// It uses the node's network namespace, where no mesh captures.
-    HostNetwork,
+    /// A gate that it cannot have.
+    Cannot(NoGate, AskedBy),
 }
 
 /// A gate, and which of the pod's containers it is for.
@@ -68,8 +56,8 @@ pub enum NotAsked {
 pub struct PodAsk {
     /// The gate. Containers are Unknown until they are told apart by [`Self::class_of`].
     pub spec: GateSpec,
-    /// The mesh.
-    pub proxy: Proxy,
+    /// The mesh; `None`: a proxy that only the annotations know.
+    pub proxy: Option<Proxy>,
     /// Which containers are held.
     pub containers: Containers,
 }
@@ -83,42 +71,6 @@ pub enum Containers {
     Named(BTreeSet<String>),
 }
 
-impl NotAsked {
-    /// The word for people and machines.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Default => "default-off",
-            Self::NamespaceNotSelected => "namespace-not-selected",
-            Self::NamespaceUnknown => "namespace-unknown",
-            Self::HostNetwork => "host-network",
-        }
-    }
-
-    /// What it means, for people.
-    #[must_use]
-    pub const fn explanation(self) -> &'static str {
-        match self {
-            Self::Off => "conngate.io/mode is off",
-            Self::Default => "it has no annotation conngate.io/mode, and the node's default is off",
-            Self::NamespaceNotSelected => {
-                "it has no annotation conngate.io/mode, and the node's default is for other namespaces"
-            }
-            Self::NamespaceUnknown => {
-                "it has no annotation conngate.io/mode, and the labels of its namespace are not known yet"
-            }
-            Self::HostNetwork => "it uses the node's network namespace, where no mesh captures",
-        }
-    }
-}
-
-impl fmt::Display for NotAsked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
 impl PodAsk {
     /// Whether a container's connections are held: never an init container's (the proxy may start after it), never the
     /// proxy's own.
@@ -130,11 +82,17 @@ impl PodAsk {
         };
         if named && can_be_held(self.proxy, name, kind) { ContainerClass::Gated } else { ContainerClass::Exempt }
     }
+
+    /// Whether a container of this name is the proxy's.
+    #[must_use]
+    pub fn is_proxy(&self, name: &str) -> bool {
+        self.proxy.is_some_and(|proxy| proxy.runs_in(name))
+    }
 }
 
-fn can_be_held(proxy: Proxy, name: &str, kind: ContainerKind) -> bool {
+fn can_be_held(proxy: Option<Proxy>, name: &str, kind: ContainerKind) -> bool {
     match kind {
-        ContainerKind::App | ContainerKind::Ephemeral => !proxy.runs_in(name),
+        ContainerKind::App | ContainerKind::Ephemeral => !proxy.is_some_and(|proxy| proxy.runs_in(name)),
         ContainerKind::Init | ContainerKind::NativeSidecar => false,
     }
 }
@@ -145,35 +103,39 @@ fn can_be_held(proxy: Proxy, name: &str, kind: ContainerKind) -> bool {
 /// When the pod would be gated, but values of its annotations are not allowed.
 pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
     let mut reading = Reading { pod, bad: Vec::new() };
-    let mode = match reading.value(MODE, "hold, retry, observe, off", mode) {
+    let (mode, asked_by) = match reading.value(MODE, "hold, retry, observe, off", mode) {
         Some(None) => return Ok(Ask::None(NotAsked::Off)),
-        Some(Some(mode)) => mode,
+        Some(Some(mode)) => (mode, AskedBy::Annotation),
         // A bad mode is a wish for a gate: go on, to name whatever else is bad.
-        None if !reading.bad.is_empty() => Mode::Hold,
+        None if !reading.bad.is_empty() => (Mode::Hold, AskedBy::Annotation),
         None => match defaults.mode_of(pod) {
-            Ok(mode) => mode,
+            Ok(mode) => (mode, AskedBy::Default),
             Err(why) => return Ok(Ask::None(why)),
         },
     };
-    if pod.host_network {
-        return Ok(Ask::None(NotAsked::HostNetwork));
-    }
-    let proxy = reading.value(PROXY, &Proxy::ALL.map(Proxy::word).join(", "), proxy).unwrap_or(Proxy::Istio);
+    let sidecar = match sidecar(&mut reading) {
+        Ok(sidecar) => sidecar,
+        Err(why) if reading.bad.is_empty() => return Ok(Ask::Cannot(why, asked_by)),
+        Err(_) => None,
+    };
+    let proxy = sidecar.as_ref().map(|sidecar| sidecar.proxy);
     let timeout = reading.value(TIMEOUT, HOLD_TIMES, |text| hold_time(text).ok()).unwrap_or(DEFAULT_TIMEOUT);
     let on_timeout = reading.value(ON_TIMEOUT, "release, reset", on_timeout).unwrap_or(OnTimeout::Release);
     let regate = reading.value(REGATE, &format!("off, {HOLD_TIMES}"), regate).flatten();
-    let preset = proxy.preset();
     let ready_url = reading
         .value(READY_URL, "http://HOST[:PORT][/PATH] with HOST 127.x.x.x, [::1] or localhost", |text| text.parse().ok())
-        .or_else(|| preset.ready_url.parse::<ReadyUrl>().ok());
-    let ports = reading
-        .value(CAPTURE_PORTS, ports::ALLOWED, ports::parse)
-        .or_else(|| ports::of(preset.tcp_ports, preset.udp_ports));
+        .or_else(|| Some(sidecar.as_ref()?.ready_url.clone()));
+    let ports = reading.value(CAPTURE_PORTS, ports::ALLOWED, ports::parse).or_else(|| sidecar.as_ref()?.ports.clone());
+    if ports.is_none() && reading.bad.is_empty() {
+        // Its proxy is called at more ports than fit, and the annotation does not say which of them matter.
+        let allowed = format!("{MAX_CAPTURE_PORTS} ports with the mesh's own; more: say which in {CAPTURE_PORTS}");
+        reading.bad.push(BadAnnotation { key: CONSUL_UPSTREAMS, value: "too many".to_owned(), allowed });
+    }
     let containers = containers(&mut reading, proxy);
     let (Some(ports), true) = (ports, reading.bad.is_empty()) else { return Err(BadAnnotations(reading.bad)) };
 
     let mut exempt_uids = [NO_UID; MAX_EXEMPT_UIDS];
-    exempt_uids[0] = preset.uid.unwrap_or(NO_UID);
+    exempt_uids[0] = sidecar.and_then(|sidecar| sidecar.uid).unwrap_or(NO_UID);
     Ok(Ask::Gate(Box::new(PodAsk {
         spec: GateSpec {
             policy: Policy {
@@ -218,7 +180,47 @@ impl Reading<'_> {
     }
 }
 
-fn containers(reading: &mut Reading<'_>, proxy: Proxy) -> Containers {
+/// The proxy that the pod's connections go to: the one that its annotation says, else the one that it has. `None`: one that only
+/// its annotations know.
+fn sidecar(reading: &mut Reading<'_>) -> Result<Option<Sidecar>, NoGate> {
+    let pod = reading.pod;
+    if pod.host_network {
+        return Err(NoGate::HostNetwork);
+    }
+    if pod.sandboxed {
+        return Err(NoGate::SandboxedRuntime);
+    }
+    let words = Proxy::ALL.map(Proxy::word).join(", ");
+    let chosen = if pod.annotations.contains_key(CAPTURE_PORTS) {
+        reading.value(PROXY, &format!("{words}, none"), proxy)
+    } else {
+        let without = format!("{words}, or none beside {CAPTURE_PORTS}");
+        reading.value(PROXY, &without, |text| proxy(text).filter(Option::is_some))
+    };
+    let sidecar = match chosen {
+        Some(None) => return Ok(None),
+        Some(Some(chosen)) => {
+            let own = pod.sidecars.iter().find(|sidecar| sidecar.proxy == chosen);
+            own.cloned().unwrap_or_else(|| Sidecar::preset(chosen))
+        }
+        None => found(pod)?.clone(),
+    };
+    // What ztunnel takes is what a mesh's own proxy would get; what is called on loopback it leaves alone.
+    if pod.ambient && sidecar.proxy.redirects() { Err(NoGate::Ambient) } else { Ok(Some(sidecar)) }
+}
+
+/// The proxy that a pod has: a mesh's, through which everything goes, before one that is called by its own name.
+fn found(pod: &Pod) -> Result<&Sidecar, NoGate> {
+    let known = || pod.sidecars.iter().filter(|sidecar| sidecar.proxy.is_known_by_name());
+    let mut meshes = known().filter(|sidecar| sidecar.proxy.redirects());
+    match (meshes.next(), meshes.next()) {
+        (Some(_), Some(_)) => Err(NoGate::SeveralProxies),
+        (Some(mesh), None) => Ok(mesh),
+        (None, _) => known().next().ok_or(if pod.ambient { NoGate::Ambient } else { NoGate::NoProxy }),
+    }
+}
+
+fn containers(reading: &mut Reading<'_>, proxy: Option<Proxy>) -> Containers {
     let held = reading.pod.containers.iter().filter(|one| can_be_held(proxy, &one.name, one.kind));
     let held: Vec<_> = held.map(|one| one.name.as_str()).collect();
     let some = held.iter().take(LISTED).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
@@ -237,8 +239,10 @@ fn mode(text: &str) -> Option<Option<Mode>> {
     mode.map(Some).or_else(|| (text == "off").then_some(None))
 }
 
-fn proxy(text: &str) -> Option<Proxy> {
-    Proxy::ALL.into_iter().find(|proxy| proxy.word() == text)
+/// `Some(None)`: none of those that are known.
+fn proxy(text: &str) -> Option<Option<Proxy>> {
+    let proxy = Proxy::ALL.into_iter().find(|proxy| proxy.word() == text);
+    proxy.map(Some).or_else(|| (text == "none").then_some(None))
 }
 
 fn on_timeout(text: &str) -> Option<OnTimeout> {

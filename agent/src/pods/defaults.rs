@@ -4,7 +4,7 @@
 
 use conngate_common::gate::Mode;
 
-use super::{annotations::NotAsked, label_selector, label_selector::BadSelector, pod::Pod};
+use super::{label_selector, label_selector::BadSelector, no_gate::NotAsked, pod::Pod};
 
 /// The label that the API server puts on every namespace (KEP-2161): it is known without asking.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

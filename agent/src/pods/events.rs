@@ -15,6 +15,7 @@ use tokio::{runtime, sync::mpsc};
 
 use super::{
     event_limits::Limits,
+    no_gate::NoGate,
     pod::{Pod, cut},
     supervise::Restarts,
 };
@@ -39,8 +40,8 @@ const CONTROLLER: &str = "conngate";
 /// What happened to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// Annotations have values that are not allowed; the pod is not gated.
-    InvalidAnnotation,
+    /// The pod asks for a gate, and has none.
+    NotGated(NoGate),
     /// Connections of the pod are held.
     ConnectionsHeld,
     /// The gate opened, and what was held went on.
@@ -52,7 +53,7 @@ pub enum Happening {
 impl Happening {
     const fn reason(self) -> &'static str {
         match self {
-            Self::InvalidAnnotation => "InvalidAnnotation",
+            Self::NotGated(why) => why.event(),
             Self::ConnectionsHeld => "ConnectionsHeld",
             Self::GateOpened => "GateOpened",
             Self::GateTimedOut => "GateTimedOut",
@@ -61,7 +62,8 @@ impl Happening {
 
     const fn action(self) -> &'static str {
         match self {
-            Self::InvalidAnnotation => "ReadAnnotations",
+            Self::NotGated(NoGate::InvalidAnnotation) => "ReadAnnotations",
+            Self::NotGated(_) => "ReadPod",
             Self::ConnectionsHeld => "Hold",
             Self::GateOpened | Self::GateTimedOut => "OpenGate",
         }
@@ -69,8 +71,8 @@ impl Happening {
 
     const fn severity(self) -> &'static str {
         match self {
-            Self::InvalidAnnotation | Self::GateTimedOut => "Warning",
-            Self::ConnectionsHeld | Self::GateOpened => "Normal",
+            Self::NotGated(NoGate::InvalidAnnotation) | Self::GateTimedOut => "Warning",
+            Self::NotGated(_) | Self::ConnectionsHeld | Self::GateOpened => "Normal",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Pods: where they come from (`source`), what they are (`pod`) and what they ask for (`annotations`).
+//! Pods: where they come from (`source`), what they are (`pod`), which proxy they have (`sidecar`) and what they ask for
+//! (`annotations`).
 //!
 //! Knows nothing of cgroups, gates or the kernel. No Kubernetes type leaves this module but the API client.
 
@@ -8,11 +9,13 @@ pub mod defaults;
 pub mod event_limits;
 pub mod events;
 mod label_selector;
+pub mod no_gate;
 pub mod object;
 pub mod pod;
 mod ports;
 pub mod presets;
 pub mod resolve;
+pub mod sidecar;
 pub mod source;
 pub mod supervise;
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Spec {
     pub host_network: Option<bool>,
     /// Whether it uses the node's user namespace.
     pub host_users: Option<bool>,
+    /// Which runtime runs it; none: the node's own.
+    pub runtime_class_name: Option<String>,
     /// Containers that run before the others.
     pub init_containers: Option<Vec<Container>>,
     /// Its containers.
@@ -52,6 +54,56 @@ pub struct Container {
     pub name: String,
     /// `Always` makes an init container a sidecar.
     pub restart_policy: Option<String>,
+    /// What its program is told.
+    pub args: Option<Vec<String>>,
+    /// Its ports, which its probes may call by name.
+    pub ports: Option<Vec<Port>>,
+    /// Asked until it says yes once.
+    pub startup_probe: Option<Probe>,
+    /// Asked for as long as it runs.
+    pub readiness_probe: Option<Probe>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its number.
+    #[serde(default)]
+    pub container_port: i64,
+}
+
+/// How the kubelet asks a container; other ways than HTTP are not read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// By HTTP.
+    pub http_get: Option<HttpGet>,
+}
+
+/// An HTTP request of the kubelet's.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HttpGet {
+    /// Another host than the pod.
+    pub host: Option<String>,
+    /// HTTP, if not said, or HTTPS.
+    pub scheme: Option<String>,
+    /// The path, and a query.
+    pub path: Option<String>,
+    /// A number, or the name of one of the container's ports.
+    pub port: Option<PortOrName>,
+}
+
+/// `IntOrString` of Kubernetes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum PortOrName {
+    /// A port's number.
+    Number(i64),
+    /// A port's name, or a number in quotes.
+    Name(String),
 }
 
 /// How far a pod is.

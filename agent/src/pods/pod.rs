@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::object::{PodObject, Spec, Status};
+use super::{
+    object::{PodObject, Spec, Status},
+    sidecar::{Sidecar, stays},
+};
 use crate::uid::{PodUid, PodUidError};
 
 /// What annotations start with that concern us.
@@ -27,6 +30,9 @@ const MAX_NAME: usize = 253;
 /// cgroup is named (pkg/kubelet/types/pod_update.go; pkg/kubelet/pod/mirror_client.go).
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const HASH: &str = "kubernetes.io/config.hash";
+
+/// istio-cni's mark on a pod whose connections the node's ztunnel takes (`AmbientRedirection` in istio.io/api/annotation).
+const AMBIENT: &str = "ambient.istio.io/redirection";
 
 /// Where the kubelet has a pod from: `api`, or `file` or `http` for a static pod (pkg/kubelet/types/types.go).
 const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
@@ -53,6 +59,12 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// Its containers, init containers first.
     pub containers: Vec<Container>,
+    /// The known proxies among them.
+    pub sidecars: Vec<Sidecar>,
+    /// Whether it is in Istio's ambient mode.
+    pub ambient: bool,
+    /// Whether its runtime has a network stack of its own.
+    pub sandboxed: bool,
     /// Whether it uses the node's network namespace.
     pub host_network: bool,
     /// Whether it uses the node's user namespace.
@@ -181,6 +193,9 @@ impl TryFrom<&PodObject> for Pod {
                 .map(|(key, value)| (key.clone(), cut(value, MAX_VALUE + 4).to_owned()))
                 .collect(),
             containers: containers(&path, spec, pod.status.as_ref())?,
+            sidecars: Sidecar::all(spec, metadata.annotations.as_ref().unwrap_or(&BTreeMap::new())),
+            ambient: annotation(AMBIENT).is_some_and(|value| value == "enabled"),
+            sandboxed: spec.runtime_class_name.as_deref().is_some_and(is_sandbox),
             host_network: spec.host_network == Some(true),
             host_users: spec.host_users != Some(false),
             terminating: metadata.deletion_timestamp.is_some(),
@@ -192,8 +207,7 @@ impl TryFrom<&PodObject> for Pod {
 
 fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Container>, PodError> {
     let init = spec.init_containers.iter().flatten().map(|container| {
-        let stays = container.restart_policy.as_deref() == Some("Always");
-        (&container.name, if stays { ContainerKind::NativeSidecar } else { ContainerKind::Init })
+        (&container.name, if stays(container) { ContainerKind::NativeSidecar } else { ContainerKind::Init })
     });
     let app = spec.containers.iter().flatten().map(|container| (&container.name, ContainerKind::App));
     let ephemeral =
@@ -214,6 +228,12 @@ fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Co
             Ok(Container { name: name.clone(), kind, ready: status.is_some_and(|status| status.ready), id })
         })
         .collect()
+}
+
+/// Whether a runtime class of this name is a sandbox, by the names that their makers' documents give it: `gvisor` (GKE Sandbox),
+/// `runsc`, `kata`, `kata-qemu`, `kata-mshv-vm-isolation` (AKS), `kata-remote` (OpenShift).
+fn is_sandbox(runtime_class: &str) -> bool {
+    runtime_class.split(['-', '.']).any(|word| matches!(word, "gvisor" | "runsc" | "kata"))
 }
 
 fn bounded(pod: &str, field: &'static str, length: usize, allowed: usize) -> Result<(), PodError> {

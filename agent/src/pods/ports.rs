@@ -2,19 +2,23 @@
 //!
 //! Knows nothing of what the ports are for.
 
-use conngate_common::gate::CapturePorts;
+use conngate_common::gate::{CapturePorts, MAX_CAPTURE_PORTS};
 
 use crate::values::slots;
 
 /// What the value may be.
 pub(super) const ALLOWED: &str =
-    "ports from 1 to 65535, /tcp or /udp behind, separated by commas, at least one of TCP and 8 of each";
+    "ports from 1 to 65535, /tcp or /udp behind, separated by commas: at least one of TCP, at most 8 of each";
+
+const _: () = assert!(MAX_CAPTURE_PORTS == 8, "the number in `ALLOWED`");
 
 /// Where connections and datagrams are redirected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ports {
-    pub(super) tcp: CapturePorts,
-    pub(super) udp: CapturePorts,
+pub struct Ports {
+    /// Connections.
+    pub tcp: CapturePorts,
+    /// Datagrams.
+    pub udp: CapturePorts,
 }
 
 /// The ports of a list; `None` when it is none.

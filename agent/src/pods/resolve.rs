@@ -1,18 +1,32 @@
 //! A pod as the core knows it: what follows from its object alone is decided here.
 
 use conngate_common::gate::ContainerClass;
-use conngate_core::pod::{Ask, Container, Pod as Resolved, Remark};
+use conngate_core::pod::{Ask, Container, Pod as CorePod, Remark};
 
 use super::{
-    annotations::{self, NotAsked, ask, unknown_keys},
+    annotations::{self, ask, unknown_keys},
     defaults::Defaults,
+    no_gate::{AskedBy, NoGate, NotAsked},
     pod::{ContainerKind, Pod},
+    presets::Proxy,
+    sidecar::Sidecar,
 };
+
+/// What follows from a pod's object.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// For the core.
+    pub core: CorePod,
+    /// Why it cannot have the gate that it asks for, and who asks.
+    pub cannot: Option<(NoGate, AskedBy)>,
+    /// Its proxy, and whether that is a native sidecar; `None`: none of a mesh, or it asks for no gate.
+    pub proxy: Option<(Proxy, bool)>,
+}
 
 /// What `pod` asks for, given the node's `defaults`, and what its containers are.
 #[must_use]
 pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
-    let mut remarks = Vec::new();
+    let (mut remarks, mut cannot) = (Vec::new(), None);
     let (gate, ask) = match ask(pod, defaults) {
         Ok(annotations::Ask::Gate(gate)) => {
             let spec = Box::new(gate.spec.clone());
@@ -22,8 +36,16 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
             (None, Ask::Undecided(why.explanation().to_owned()))
         }
         Ok(annotations::Ask::None(why)) => (None, Ask::None(why.explanation().to_owned())),
+        Ok(annotations::Ask::Cannot(why, by)) => {
+            cannot = Some((why, by));
+            if by == AskedBy::Annotation {
+                remarks.push(Remark::NotGated(why.explanation().to_owned()));
+            }
+            (None, Ask::None(why.explanation().to_owned()))
+        }
         Err(bad) => {
-            remarks.push(Remark::InvalidAnnotation(bad.to_string()));
+            cannot = Some((NoGate::InvalidAnnotation, AskedBy::Annotation));
+            remarks.push(Remark::NotGated(bad.to_string()));
             (None, Ask::None(bad.to_string()))
         }
     };
@@ -36,9 +58,9 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
         name: container.name.clone(),
         class: class(&container.name, container.kind),
         id: container.id.clone(),
-        is_ready_proxy: container.ready && gate.as_ref().is_some_and(|gate| gate.proxy.runs_in(&container.name)),
+        is_ready_proxy: container.ready && gate.as_ref().is_some_and(|gate| gate.is_proxy(&container.name)),
     });
-    Resolved {
+    let core = CorePod {
         uid: pod.uid,
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
@@ -48,5 +70,10 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
         ending: pod.terminating || pod.finished,
         finished: pod.finished,
         remarks,
-    }
+    };
+    let proxy = gate.as_ref().and_then(|gate| gate.proxy).map(|proxy| {
+        let is_native = |sidecar: &Sidecar| sidecar.proxy == proxy && sidecar.native;
+        (proxy, pod.sidecars.iter().any(is_native))
+    });
+    Resolved { core, cannot, proxy }
 }

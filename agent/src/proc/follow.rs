@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io, mem,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    drivers,
     kubepods::Kubepods,
     pods::PodCgroup,
     watch::{CgroupEvent, PodWatch},
@@ -39,6 +41,8 @@ pub enum CgroupNews {
     Containers(CgroupId, BTreeMap<CgroupId, Option<String>>),
     /// All that were there at first have been told of.
     Walked,
+    /// Where a container is that is not in its pod's cgroup; `None`: nowhere.
+    Astray(Option<PathBuf>),
     /// Pods are found later than they could be, or not at all, and why; `None`: no longer.
     Degraded(Option<String>),
     /// The kubepods root itself is gone: nothing follows before [`Follower::follow`].
@@ -124,6 +128,7 @@ impl Task {
                 },
                 _ = sweep.tick() => {
                     self.classes().await;
+                    self.say(CgroupNews::Astray(drivers::astray(&self.kubepods.path))).await;
                     // Told again, whether it is news or not: what was looked at meanwhile may be gone.
                     self.listed.clear();
                     for pod in self.watch.pods().cloned().collect::<Vec<_>>() {

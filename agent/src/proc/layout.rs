@@ -111,6 +111,17 @@ pub fn pod(name: &str) -> Option<PodUid> {
     last.strip_prefix("pod")?.parse().ok()
 }
 
+/// Whether a directory of this name is a container's whose runtime took what the kubelet meant for systemd for a path:
+/// `<pod's slice>:<prefix>:<id>`.
+#[must_use]
+pub fn is_meant_for_systemd(name: &str) -> bool {
+    let mut parts = name.split(':');
+    let slice = parts.next().filter(|slice| slice.ends_with(".slice"));
+    slice.and_then(pod).is_some()
+        && parts.next().is_some()
+        && matches!(parts.next().map(leaf), Some(Leaf::Container(_)))
+}
+
 /// What a directory of this name below a pod's is.
 #[must_use]
 pub fn leaf(name: &str) -> Leaf<'_> {

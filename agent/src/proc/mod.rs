@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of eBPF, of gates, or of the Kubernetes API: a pod is a directory with a UID, a container one with a name.
 
+pub mod drivers;
 pub mod follow;
 pub mod hierarchy;
 pub mod identity;

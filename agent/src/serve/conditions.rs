@@ -68,6 +68,8 @@ pub enum Part {
     Maps,
     /// The watch on the pods' cgroups.
     Cgroups,
+    /// Where the runtime puts containers.
+    Drivers,
     /// The sources of pods.
     Sources,
     /// Pods that no source tells of.

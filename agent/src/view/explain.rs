@@ -39,6 +39,10 @@ pub struct Policy {
     pub timeout_seconds: f64,
     /// `release` or `reset`.
     pub on_timeout: String,
+    /// Whose proxy it waits for, as conngate.io/proxy spells it; null: none of a mesh.
+    pub proxy: Option<String>,
+    /// Whether Kubernetes starts that proxy before the application (a native sidecar).
+    pub native_sidecar: bool,
     /// What is asked; null: a listener is enough.
     pub ready_url: Option<String>,
     /// Where the mesh redirects connections to.

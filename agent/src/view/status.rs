@@ -96,8 +96,10 @@ pub struct Totals {
     pub held: u64,
     /// Those that wait now.
     pub waiting: u64,
-    /// Pods that ask for no gate.
+    /// Pods without a gate.
     pub not_enrolled: u64,
+    /// Those of them that ask for one, and cannot have it.
+    pub without_gate: u64,
     /// Pods of which nobody has told yet.
     pub unknown: u64,
     /// Records that found the ring buffer full.

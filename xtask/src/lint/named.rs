@@ -1,4 +1,4 @@
-//! Tests that documents name are there: those of docs/failure-modes.md, one row each, and of xtask/vm/kernels.toml.
+//! Tests that documents name are there: those of docs/failure-modes.md and docs/meshes.md, one row each, and of xtask/vm/kernels.toml.
 //!
 //! Knows nothing of what fails, nor of kernels: of what program a test is, is seen only when a guest names it. A row of
 //! docs/failure-modes.md that no test shows says `no test yet`.
@@ -11,7 +11,8 @@ use super::tree::{File, Finding};
 type Named = fn(&str) -> Vec<&str>;
 
 /// The documents.
-const DOCUMENTS: [(&str, Named); 2] = [("docs/failure-modes.md", in_last_cell), ("xtask/vm/kernels.toml", in_quotes)];
+const DOCUMENTS: [(&str, Named); 3] =
+    [("docs/failure-modes.md", in_last_cell), ("docs/meshes.md", in_last_cell), ("xtask/vm/kernels.toml", in_quotes)];
 
 /// What stands in a row in the place of a test.
 const NONE: &str = "no test yet";

@@ -133,10 +133,10 @@ fn pod_that_asks_for_something_else_is_declined_and_enrolled_anew() {
 #[test]
 fn remark_is_passed_on_once_and_again_when_it_is_another() {
     let remarked = |text: &str| {
-        let remark = Remark::InvalidAnnotation(text.to_owned());
+        let remark = Remark::NotGated(text.to_owned());
         Arc::new(Pod { remarks: vec![remark.clone()], ..declining() })
     };
-    let said = |text: &str| Change::Remark(GATE, Remark::InvalidAnnotation(text.to_owned()));
+    let said = |text: &str| Change::Remark(GATE, Remark::NotGated(text.to_owned()));
     let mut pods = joined(&asking(Mode::Hold));
     assert_eq!(pods.seen(remarked("hodl")), [said("hodl"), Change::Decline(GATE)]);
     assert_eq!(pods.seen(remarked("hodl")), []);

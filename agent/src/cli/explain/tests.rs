@@ -42,12 +42,14 @@ fn explanation() -> Explanation {
             mode: "hold".to_owned(),
             timeout_seconds: 60.0,
             on_timeout: "release".to_owned(),
+            proxy: Some("istio".to_owned()),
+            native_sidecar: true,
             ready_url: Some("http://127.0.0.1:15021/healthz/ready".to_owned()),
             capture_ports: vec![15001, 15053],
             regate_seconds: None,
         }),
         waits_for: Some(WaitsFor {
-            what: "200 of http://127.0.0.1:15021/healthz/ready".to_owned(),
+            what: "2xx of http://127.0.0.1:15021/healthz/ready".to_owned(),
             answer: Some("503 INITIALIZING".to_owned()),
             asked: Some(at),
             until: Some(time("2026-11-26T08:06:23Z")),
@@ -68,8 +70,8 @@ fn text_says_who_connects_where_and_what_is_waited_for() {
         text(&explanation()),
         r"Pod:       shop/web-0 (uid u, cgroup 42)
 Gate:      holding (not-ready), since 2026-11-26T08:05:23.500000Z
-Asks for:  mode hold, timeout 60 s, then release; captured on 15001, 15053
-Waits for: 200 of http://127.0.0.1:15021/healthz/ready; last answer at 08:05:23.500: 503 INITIALIZING; opens in any case at 08:06:23.000
+Asks for:  mode hold, timeout 60 s, then release; proxy istio (native sidecar), captured on 15001, 15053
+Waits for: 2xx of http://127.0.0.1:15021/healthz/ready; last answer at 08:05:23.500: 503 INITIALIZING; opens in any case at 08:06:23.000
 Containers: app gated
 
 Held now: 1 (since this gate was closed: 3)

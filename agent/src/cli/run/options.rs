@@ -25,7 +25,7 @@ pub struct Options {
     /// A port that the mesh redirects connections to; repeatable.
     #[arg(long = "capture-port", value_name = "PORT", default_value = "15001", value_parser = clap::value_parser!(u16).range(1..))]
     pub capture_ports: Vec<u16>,
-    /// Ready when this URL on loopback answers 200; `none`: when somebody listens on a capture port.
+    /// Ready when this URL on loopback answers 2xx; `none`: when somebody listens on a capture port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000/ready")]
     pub ready_url: ReadyWhen,
     /// The longest hold, from the first held connection (1s to 10m).
@@ -51,7 +51,7 @@ pub struct Options {
 /// When the proxy counts as ready.
 #[derive(Clone, Debug)]
 pub enum ReadyWhen {
-    /// This URL answers 200.
+    /// This URL answers 2xx.
     Url(ReadyUrl),
     /// Somebody listens on a capture port.
     Listening,

@@ -48,7 +48,7 @@ impl Reporter {
         Self {
             output: options.common.output,
             until: match &options.ready_url {
-                ReadyWhen::Url(url) => format!("{url} answered 200"),
+                ReadyWhen::Url(url) => format!("{url} answered 2xx"),
                 ReadyWhen::Listening => String::new(),
             },
             at_timeout: match options.on_timeout {

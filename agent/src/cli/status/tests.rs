@@ -47,6 +47,7 @@ fn status(gates: Vec<Gate>) -> Status {
                 held: 12_345,
                 waiting: 678,
                 not_enrolled: 20,
+                without_gate: 0,
                 unknown: 1,
                 lost_records: 0,
                 helper_errors: 0,
@@ -97,11 +98,13 @@ fn text_of_losses_and_missing_hooks_names_them() {
     status.degraded = Some("kubelet: refused".to_owned());
     let live = status.live.as_mut().unwrap();
     (live.totals.lost_records, live.totals.helper_errors) = (3, 4);
+    live.totals.without_gate = 2;
     (live.programs[0].attached, live.programs[0].why) = (None, Some("/ holds cgroup/connect4 for itself".to_owned()));
     live.sources[0].down = Some("away".to_owned());
     let text = text(&status, at(100));
     for words in [
         "Lost records: 3, helper errors: 4",
+        "20 without a gate (2 ask for one), 1 not known yet",
         "not attached: / holds cgroup/connect4 for itself",
         "degraded: kubelet: refused",
         "apiserver DOWN",

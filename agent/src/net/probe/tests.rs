@@ -55,7 +55,10 @@ fn answer_to(reply: &'static str) -> Answer {
 }
 
 #[test]
-fn status_200_is_ready() {
+fn status_of_success_is_ready() {
+    for reply in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 299 x\r\nContent-Length: 0\r\n\r\n"] {
+        assert!(matches!(answer_to(reply), Answer::Ready), "{reply}");
+    }
     assert!(matches!(answer_to("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nLIVE\n"), Answer::Ready));
     assert!(matches!(answer_to("HTTP/1.1 200 OK\r\n\r\n"), Answer::Ready));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLIVE\n\r\n0\r\n\r\n";
@@ -72,7 +75,7 @@ fn status_200_is_ready() {
 fn other_status_is_not_ready_and_keeps_its_word() {
     for (reply, expected_status, expected_word) in [
         ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 13\r\n\r\nINITIALIZING\n", 503, "INITIALIZING"),
-        ("HTTP/1.1 204 No Content\r\n\r\n", 204, ""),
+        ("HTTP/1.1 300 Multiple Choices\r\nContent-Length: 0\r\n\r\n", 300, ""),
         ("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 302, ""),
         ("HTTP/1.0 500 no\r\n\r\n\x1b[31mred\u{e4}\r\nsecond", 500, ".[31mred.."),
     ] {

@@ -4,7 +4,10 @@ use conngate_common::gate::CapturePorts;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pods::{pod::Container, testing::pod};
+use crate::pods::{
+    pod::Container,
+    testing::{json_pod, parsed, pod, uid},
+};
 
 fn annotated(annotations: &[(&str, &str)]) -> Pod {
     let mut pod = pod("shop", "web");
@@ -17,15 +20,32 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
 fn gate(annotations: &[(&str, &str)]) -> PodAsk {
     match ask(&annotated(annotations), &Defaults::default()).unwrap() {
         Ask::Gate(gate) => *gate,
-        Ask::None(why) => panic!("no gate: {why}"),
+        other @ (Ask::None(_) | Ask::Cannot(..)) => panic!("no gate: {other:?}"),
     }
 }
 
 fn none(pod: &Pod, defaults: &Defaults) -> NotAsked {
     match ask(pod, defaults).unwrap() {
         Ask::None(why) => why,
-        Ask::Gate(gate) => panic!("a gate: {gate:?}"),
+        other @ (Ask::Gate(_) | Ask::Cannot(..)) => panic!("{other:?}"),
     }
+}
+
+fn cannot(pod: &Pod) -> NoGate {
+    match ask(pod, &Defaults::default()).unwrap() {
+        Ask::Cannot(why, AskedBy::Annotation) => why,
+        other @ (Ask::Gate(_) | Ask::None(_) | Ask::Cannot(..)) => panic!("{other:?}"),
+    }
+}
+
+/// A pod with these containers beside `app`.
+fn beside(containers: &[&str], annotations: &[(&str, &str)]) -> Pod {
+    let mut json = json_pod("shop", "web", &uid(1));
+    let names = [&["app"], containers].concat();
+    json["spec"]["containers"] = names.into_iter().map(|name| serde_json::json!({"name": name})).collect();
+    let mut pod = parsed(json);
+    pod.annotations = annotated(annotations).annotations;
+    pod
 }
 
 fn bad(annotations: &[(&str, &str)]) -> String {
@@ -49,8 +69,8 @@ fn ask_mode_alone_has_the_documented_defaults() {
     assert_eq!(gate.spec.datagram_ports.0[..2], [15053, 0]);
     assert_eq!(gate.spec.exempt_uids, [1337, NO_UID, NO_UID, NO_UID]);
     assert_eq!(gate.spec.default_class, ContainerClass::Unknown);
-    assert_eq!(gate.spec.ready_url.unwrap().to_string(), "http://127.0.0.1:15021/healthz/ready");
-    assert_eq!((gate.proxy, gate.containers), (Proxy::Istio, Containers::All));
+    assert_eq!(gate.spec.ready_url.unwrap().to_string(), "http://localhost:15021/healthz/ready");
+    assert_eq!((gate.proxy, gate.containers), (Some(Proxy::Istio), Containers::All));
 }
 
 #[test]
@@ -93,7 +113,7 @@ fn ask_annotation_wins_over_the_default() {
     assert_eq!(none(&annotated(&[]), &Defaults::default()), NotAsked::Default);
     let mode = |annotations: &[(&str, &str)]| match ask(&annotated(annotations), &on).unwrap() {
         Ask::Gate(gate) => gate.spec.policy.mode,
-        Ask::None(why) => panic!("{why}"),
+        other @ (Ask::None(_) | Ask::Cannot(..)) => panic!("{other:?}"),
     };
     assert_eq!(mode(&[]), Mode::Observe);
     assert_eq!(mode(&[("mode", "hold")]), Mode::Hold);
@@ -114,7 +134,7 @@ fn ask_default_holds_for_selected_namespaces_only() {
 fn ask_host_network_is_never_gated() {
     let mut pod = annotated(&[("mode", "hold")]);
     pod.host_network = true;
-    assert_eq!(none(&pod, &Defaults::default()), NotAsked::HostNetwork);
+    assert_eq!(cannot(&pod), NoGate::HostNetwork);
 }
 
 #[test]
@@ -126,9 +146,11 @@ fn ask_each_bad_value_is_named_with_key_value_and_what_is_allowed() {
         ("timeout", "11m", "1s to 10m"),
         ("timeout", "60", "1s to 10m"),
         ("on-timeout", "drop", "release, reset"),
-        ("proxy", "envoy2", "istio, linkerd, consul, kuma, envoy"),
+        ("proxy", "envoy2", "istio, linkerd, consul, kuma, dapr, envoy"),
         ("ready-url", "http://10.0.0.1/", "127.x.x.x"),
+        ("proxy", "none", "none beside conngate.io/capture-ports"),
         ("capture-ports", "0", "1 to 65535"),
+        ("capture-ports", "1,2,3,4,5,6,7,8,9", "at most 8 of each"),
         ("containers", "nobody", "app"),
         ("containers", "setup", "app"),
         ("containers", "istio-proxy", "app"),
@@ -153,6 +175,107 @@ fn ask_several_bad_values_are_all_named() {
 fn ask_value_beyond_the_bound_is_bad_even_if_its_beginning_is_good() {
     let text = bad(&[("mode", "hold"), ("capture-ports", &"15001,".repeat(1000))]);
     assert!(text.len() < 400 && text.contains("capture-ports is `15001,"), "{text}");
+}
+
+#[test]
+fn ask_proxy_is_the_one_that_the_pod_has() {
+    for (container, proxy) in [
+        ("istio-proxy", Proxy::Istio),
+        ("linkerd-proxy", Proxy::Linkerd),
+        ("consul-dataplane-api", Proxy::Consul),
+        ("kuma-sidecar", Proxy::Kuma),
+        ("daprd", Proxy::Dapr),
+    ] {
+        let Ok(Ask::Gate(gate)) = ask(&beside(&[container], &[("mode", "hold")]), &Defaults::default()) else {
+            panic!("{container}");
+        };
+        assert_eq!(gate.proxy, Some(proxy));
+        assert_eq!(gate.spec.capture_ports.0[0], proxy.preset().tcp_ports[0]);
+        assert_eq!(gate.class_of(container, ContainerKind::App), ContainerClass::Exempt, "{container}");
+        assert_eq!(gate.class_of("app", ContainerKind::App), ContainerClass::Gated);
+    }
+}
+
+#[test]
+fn ask_pod_without_a_known_proxy_cannot_have_a_gate_in_any_mode() {
+    for mode in ["hold", "retry", "observe"] {
+        // `envoy` may be anything.
+        assert_eq!(cannot(&beside(&["envoy"], &[("mode", mode)])), NoGate::NoProxy);
+    }
+    let on = Defaults { mode: Some(Mode::Hold), namespaces: None };
+    assert_eq!(ask(&beside(&[], &[]), &on), Ok(Ask::Cannot(NoGate::NoProxy, AskedBy::Default)));
+    assert_eq!(none(&beside(&[], &[("mode", "off")]), &on), NotAsked::Off);
+    let text = ask(&beside(&[], &[("mode", "hold"), ("timeout", "x"), ("proxy", "y")]), &on).unwrap_err().to_string();
+    assert!(text.contains("timeout is `x`") && text.contains("proxy is `y`"), "{text}");
+}
+
+#[test]
+fn ask_proxy_that_the_annotation_says_is_taken_whatever_the_pod_has() {
+    let gate = |pod: &Pod| match ask(pod, &Defaults::default()) {
+        Ok(Ask::Gate(gate)) => *gate,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gate(&beside(&[], &[("mode", "hold"), ("proxy", "linkerd")])).proxy, Some(Proxy::Linkerd));
+    let envoy = gate(&beside(&["envoy"], &[("mode", "hold"), ("proxy", "envoy")]));
+    assert_eq!(envoy.class_of("envoy", ContainerKind::App), ContainerClass::Exempt);
+    let both = &["istio-proxy", "daprd"];
+    assert_eq!(
+        gate(&beside(both, &[("mode", "hold")])).proxy,
+        Some(Proxy::Istio),
+        "what Dapr sends goes through it too"
+    );
+    assert_eq!(gate(&beside(both, &[("mode", "hold"), ("proxy", "dapr")])).proxy, Some(Proxy::Dapr));
+    let two = &["istio-proxy", "linkerd-proxy"];
+    assert_eq!(cannot(&beside(two, &[("mode", "hold")])), NoGate::SeveralProxies);
+    assert_eq!(gate(&beside(two, &[("mode", "hold"), ("proxy", "linkerd")])).proxy, Some(Proxy::Linkerd));
+}
+
+#[test]
+fn ask_proxy_none_is_as_the_other_annotations_say() {
+    let given = [("mode", "hold"), ("proxy", "none"), ("capture-ports", "5432"), ("containers", "app")];
+    let Ok(Ask::Gate(gate)) = ask(&beside(&["cloud-sql-proxy"], &given), &Defaults::default()) else { panic!() };
+    assert_eq!((gate.proxy, gate.spec.capture_ports.0[..2].to_vec()), (None, vec![5432, 0]));
+    assert_eq!((gate.spec.policy.readiness, gate.spec.ready_url), (Readiness::Listener, None));
+    assert_eq!(gate.spec.exempt_uids, [NO_UID; MAX_EXEMPT_UIDS]);
+    let named = PodAsk { spec: self::gate(&given[..1]).spec, proxy: gate.proxy, containers: gate.containers };
+    assert_eq!(named.class_of("cloud-sql-proxy", ContainerKind::App), ContainerClass::Exempt);
+    let with_url = [&given[..], &[("ready-url", "http://localhost:9090/startup")]].concat();
+    let Ok(Ask::Gate(gate)) = ask(&beside(&[], &with_url), &Defaults::default()) else { panic!() };
+    assert_eq!(gate.spec.policy.readiness, Readiness::Probe);
+}
+
+#[test]
+fn ask_more_upstreams_than_fit_are_refused_by_name_until_it_is_said_which_matter() {
+    let mut pod = beside(&["consul-dataplane"], &[("mode", "hold")]);
+    pod.sidecars[0].ports = None;
+    let text = ask(&pod, &Defaults::default()).unwrap_err().to_string();
+    assert!(
+        text.starts_with("consul.hashicorp.com/connect-service-upstreams is `too many`; allowed: 8 ports"),
+        "{text}"
+    );
+    pod.annotations.insert(CAPTURE_PORTS.to_owned(), "1234".to_owned());
+    assert!(matches!(ask(&pod, &Defaults::default()), Ok(Ask::Gate(_))));
+}
+
+#[test]
+fn ask_ambient_pod_is_left_to_its_ztunnel_unless_it_means_its_own_loopback() {
+    let ambient = |containers: &[&str], annotations: &[(&str, &str)]| {
+        let mut pod = beside(containers, &[&[("mode", "hold")], annotations].concat());
+        pod.ambient = true;
+        pod
+    };
+    assert_eq!(cannot(&ambient(&[], &[])), NoGate::Ambient);
+    assert_eq!(cannot(&ambient(&[], &[("proxy", "istio")])), NoGate::Ambient);
+    let gated = |pod: &Pod| matches!(ask(pod, &Defaults::default()), Ok(Ask::Gate(_)));
+    assert!(gated(&ambient(&["daprd"], &[])));
+    assert!(gated(&ambient(&[], &[("proxy", "none"), ("capture-ports", "5432")])));
+}
+
+#[test]
+fn ask_pod_of_a_sandboxed_runtime_cannot_have_a_gate() {
+    let mut pod = annotated(&[("mode", "hold"), ("proxy", "istio")]);
+    pod.sandboxed = true;
+    assert_eq!(cannot(&pod), NoGate::SandboxedRuntime);
 }
 
 #[test]

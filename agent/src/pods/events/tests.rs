@@ -32,7 +32,7 @@ async fn next(server: &mut Server, status: u16, answer: Value) -> (String, Value
 #[tokio::test]
 async fn record_posts_an_event_on_the_pod() {
     let (recorder, mut server) = recorder();
-    recorder.record(&pod("shop", "web"), Happening::InvalidAnnotation, "key is `value`");
+    recorder.record(&pod("shop", "web"), Happening::NotGated(NoGate::InvalidAnnotation), "key is `value`");
     let (what, event) = next(&mut server, 201, json!({"metadata": {}})).await;
     assert_eq!(what, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
     assert_eq!(event["metadata"]["generateName"], "web-");
@@ -42,6 +42,25 @@ async fn record_posts_an_event_on_the_pod() {
     assert_eq!((&event["reportingController"], &event["reportingInstance"]), (&json!("conngate"), &json!("node-1")));
     assert_eq!(event["note"], "key is `value`");
     assert!(event["eventTime"].is_string() && event["action"].is_string());
+}
+
+#[tokio::test]
+async fn record_of_a_pod_without_a_proxy_is_normal_and_has_its_word() {
+    let (recorder, mut server) = recorder();
+    for why in NoGate::ALL.into_iter().filter(|why| *why != NoGate::InvalidAnnotation) {
+        recorder.record(&pod("shop", "web"), Happening::NotGated(why), why.explanation());
+        let (_, event) = next(&mut server, 201, json!({"metadata": {}})).await;
+        assert_eq!((&event["type"], &event["reason"]), (&json!("Normal"), &json!(why.event())));
+        // The same word, as Events spell it.
+        let word = why.event().chars().fold(String::new(), |mut word, letter| {
+            if letter.is_uppercase() && !word.is_empty() {
+                word.push('-');
+            }
+            word.extend(letter.to_lowercase());
+            word
+        });
+        assert_eq!(word, why.word());
+    }
 }
 
 #[tokio::test]

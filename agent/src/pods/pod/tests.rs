@@ -110,3 +110,20 @@ fn try_from_huge_values_are_refused_or_cut() {
     assert_eq!(pod.annotations.len(), MAX_ANNOTATIONS);
     assert!(pod.annotations.values().all(|value| (MAX_VALUE + 1..=MAX_VALUE + 4).contains(&value.len())));
 }
+
+#[test]
+fn try_from_runtime_classes_and_ambient_marks_are_known_by_their_makers_names() {
+    let with = |runtime: Value, redirection: &str| {
+        let mut json = json_pod("shop", "web", &uid(1));
+        json["spec"]["runtimeClassName"] = runtime;
+        json["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": redirection});
+        let pod = parsed(json);
+        (pod.sandboxed, pod.ambient)
+    };
+    for name in ["gvisor", "runsc", "kata", "kata-qemu", "kata-mshv-vm-isolation", "kata-remote", "runsc-kvm"] {
+        assert_eq!(with(name.into(), "disabled"), (true, false), "{name}");
+    }
+    for name in [Value::Null, "runc".into(), "nvidia".into(), "katana".into(), "crun".into()] {
+        assert_eq!(with(name.clone(), "enabled"), (false, true), "{name}");
+    }
+}

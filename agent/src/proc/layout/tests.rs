@@ -139,3 +139,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn container_that_is_named_as_for_systemd_is_told_from_others() {
+    let pod = "kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice";
+    let id = "0".repeat(64);
+    assert!(is_meant_for_systemd(&format!("{pod}:cri-containerd:{id}")));
+    assert!(is_meant_for_systemd(&format!("kubelet-{pod}:crio:{id}")));
+    for other in [
+        pod.to_owned(),
+        format!("{pod}:cri-containerd"),
+        format!("{pod}:cri-containerd:short"),
+        format!("system.slice:cri-containerd:{id}"),
+        format!("pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9:x:{id}"),
+        String::new(),
+    ] {
+        assert!(!is_meant_for_systemd(&other), "{other}");
+    }
+}

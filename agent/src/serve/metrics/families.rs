@@ -51,6 +51,10 @@ pub(super) fn of_snapshot(snapshot: &Snapshot) -> Vec<MetricFamily> {
         one(&declared::CONNECTIONS_WAITING, float(snapshot.waiting)),
         family(&declared::GATES, snapshot.gates.iter().map(|(state, pods)| (vec![state.word()], float(*pods)))),
         family(
+            &declared::PODS_WITHOUT_GATE,
+            snapshot.without_gate.iter().map(|((why, by), pods)| (vec![why.word(), by.word()], float(*pods))),
+        ),
+        family(
             &declared::POD_SOURCE_UP,
             snapshot.sources.iter().map(|(source, up)| (vec![source.word()], f64::from(u8::from(*up)))),
         ),

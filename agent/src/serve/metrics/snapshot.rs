@@ -6,7 +6,10 @@ use conngate_common::gate::{GateState, Mode};
 
 use crate::{
     bpf::{attach::ProgramState, counters::Counted, maps::MapFill},
-    pods::source::SourceName,
+    pods::{
+        no_gate::{AskedBy, NoGate},
+        source::SourceName,
+    },
 };
 
 /// The most containers of one pod with series of their own; the others share that of the empty name.
@@ -25,6 +28,8 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Pods by the state of their gate, every state.
     pub gates: Vec<(GateState, u64)>,
+    /// Pods that ask for a gate that they cannot have, by why and by who asks; every word.
+    pub without_gate: Vec<((NoGate, AskedBy), u64)>,
     /// The sources that are asked, and whether they work.
     pub sources: Vec<(SourceName, bool)>,
     /// The pods with gates, the longest known first.

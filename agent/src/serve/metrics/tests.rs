@@ -15,7 +15,10 @@ use crate::{
     bpf::{attach::ProgramState, counters::Counted, maps::MapFill},
     clock,
     metrics::declared::{self, Metric},
-    pods::source::SourceName,
+    pods::{
+        no_gate::{AskedBy, NoGate},
+        source::SourceName,
+    },
 };
 
 fn snapshot() -> Snapshot {
@@ -25,6 +28,7 @@ fn snapshot() -> Snapshot {
         programs: vec![ProgramState { program: Program::Egress, attached: Some("/".into()), why: None }],
         waiting: 3,
         gates: vec![(GateState::Holding, 1)],
+        without_gate: vec![((NoGate::NoProxy, AskedBy::Default), 2)],
         sources: vec![(SourceName::File, true)],
         pods: vec![pod("web", vec![("app".to_owned(), 5, 3)])],
         series: PodSeries::Limit(10),
