@@ -245,7 +245,8 @@ impl Driver {
                 },
             );
         }
-        let hooks = Hooks { listeners: self.bpf.hears(), ends: self.bpf.sees_ends() };
+        let listeners = if self.bpf.hears() { self.agent.capture_ports } else { CapturePorts::default() };
+        let hooks = Hooks { listeners, ends: self.bpf.sees_ends() };
         self.node.handle(clock::now(), Input::Hooks(hooks));
         self.tell(Input::Tick);
         Ok(())

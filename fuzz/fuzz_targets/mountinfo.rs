@@ -3,7 +3,7 @@
 //! Knows nothing of which container it should be: whatever is recognised is a DNS label, and of this pod.
 #![no_main]
 
-use {conngate::proc::identity::recognise, conngate::uid::PodUid};
+use conngate::{proc::identity::recognise, uid::PodUid};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|mountinfo: &[u8]| {

@@ -5,7 +5,10 @@
 
 use std::cell::RefCell;
 
-use {conngate::net::probe::Answer, conngate::net::probe::MAX_WORD, conngate::net::probe::exchange, conngate::url::ReadyUrl};
+use conngate::{
+    net::probe::{Answer, MAX_WORD, exchange},
+    url::ReadyUrl,
+};
 use libfuzzer_sys::fuzz_target;
 use tokio::{
     io::{AsyncWriteExt as _, duplex},

@@ -15,6 +15,7 @@ mod agent_pins;
 mod agent_proxies;
 mod agent_ready;
 mod agent_roots;
+mod agent_short;
 mod agent_unknown;
 mod agent_world;
 mod bad_input;

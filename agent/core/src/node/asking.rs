@@ -150,13 +150,15 @@ impl Node {
     /// Listeners were looked for.
     pub(super) fn looked(&mut self, gate: CgroupId, answer: Answer, why: Why) {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
+        // Where the kernel does not tell of listeners, it is asked as often as ever.
+        let is_announced = workload.port().is_some_and(|port| self.hooks.listeners.contains(port));
         match why {
             Why::Probe => self.event(Event::Probed { gate, answer }),
             Why::Silence if workload.silence.answered() => self.ask_for_silence(gate),
             Why::First | Why::Silence if answer != Answer::NotReady => {}
-            Why::First => workload.quiet = self.hooks.listeners,
+            Why::First => workload.quiet = is_announced,
             Why::Silence => {
-                workload.quiet = self.hooks.listeners;
+                workload.quiet = is_announced;
                 self.event(Event::Silent { gate });
             }
         }
@@ -205,7 +207,7 @@ impl Node {
             Life::Same => {}
             // Whoever asked before had nobody to ask.
             Life::First => {
-                if self.hooks.listeners {
+                if workload.port().is_some_and(|port| self.hooks.listeners.contains(port)) {
                     self.look(gate, Why::First);
                 }
                 self.event(Event::Listening { gate });

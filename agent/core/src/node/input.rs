@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use conngate_common::{
-    gate::GateEntry,
+    gate::{CapturePorts, GateEntry},
     id::CgroupId,
     record::{EndedRecord, ListeningRecord, ParkedRecord},
 };
@@ -110,8 +110,8 @@ pub enum Input {
 /// Which hooks tell of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// The kernel tells who begins to listen.
-    pub listeners: bool,
+    /// The ports at which the kernel tells who begins to listen.
+    pub listeners: CapturePorts,
     /// The kernel tells how a held connection ends.
     pub ends: bool,
 }

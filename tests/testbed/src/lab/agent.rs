@@ -166,11 +166,16 @@ impl Agent {
         kill(self.process.pid(), signal).with_context(|| format!("cannot send {signal} to the agent"))
     }
 
+    /// Waits until it has ended by itself.
+    pub fn wait_ended(&mut self) -> Result<ExitStatus> {
+        let ended = wait_until(PATIENCE, "the agent ends", || self.process.child().try_wait().transpose());
+        Ok(ended.with_context(|| self.last_words())??)
+    }
+
     /// Ends it by SIGTERM; its status must be 0.
     pub fn stop(mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
-        let status = wait_until(PATIENCE, "the agent ends", || self.process.child().try_wait().transpose())
-            .with_context(|| self.last_words())??;
+        let status = self.wait_ended()?;
         if !status.success() {
             bail!("the agent ended with {status}\n{}", self.last_words());
         }
@@ -215,7 +220,8 @@ pub fn check(node: &Node) -> Result<Command> {
     Ok(command)
 }
 
-fn command(node: &Node) -> Result<Command> {
+/// `conngate agent` with this node's pins, to be given its options.
+pub fn command(node: &Node) -> Result<Command> {
     let mut command = Command::new(gated::binary()?);
     command.arg("agent").arg("--bpffs").arg(node.bpffs());
     for variable in ["KUBECONFIG", "NODE_NAME", "HOST_IP", "KUBELET_URL", "KUBERNETES_SERVICE_HOST"] {

@@ -30,6 +30,9 @@ pub(super) const APP: CgroupId = CgroupId(70);
 pub(super) const PROXY: CgroupId = CgroupId(71);
 pub(super) const PAUSE: CgroupId = CgroupId(72);
 pub(super) const PORT: u16 = 15001;
+
+/// Where the kernel tells of listeners.
+pub(super) const ANNOUNCED: CapturePorts = CapturePorts([PORT, DNS_PORT, 0, 0, 0, 0, 0, 0]);
 pub(super) const DNS_PORT: u16 = 15053;
 pub(super) const POLICY: Policy = Policy {
     mode: Mode::Hold,
@@ -209,7 +212,7 @@ impl Bench {
     /// A node that knows nothing, whose kernel tells all.
     pub(super) fn new() -> Self {
         let mut bench = Self { node: Node::new(BEGIN, NonZeroU32::new(1_000).unwrap()) };
-        bench.handle(BEGIN, Input::Hooks(Hooks { listeners: true, ends: true }));
+        bench.handle(BEGIN, Input::Hooks(Hooks { listeners: ANNOUNCED, ends: true }));
         bench
     }
 

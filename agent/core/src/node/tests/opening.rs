@@ -302,7 +302,7 @@ fn quiet_proxy_is_asked_but_once_a_second_and_at_once_when_somebody_listens() {
 #[test]
 fn kernel_that_tells_of_no_listeners_makes_no_proxy_quiet() {
     let mut bench = Bench::new();
-    bench.handle(ms(1_000), Input::Hooks(Hooks { listeners: false, ends: true }));
+    bench.handle(ms(1_000), Input::Hooks(Hooks { listeners: CapturePorts::default(), ends: true }));
     for input in [APPEARED(), told(asking(POLICY))] {
         bench.handle(ms(1_000), input);
     }

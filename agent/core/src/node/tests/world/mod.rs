@@ -192,7 +192,7 @@ impl World {
         }
         let gates = self.kernel.gates.iter().map(|(gate, entry)| (*gate, *entry)).collect();
         let containers = self.kernel.containers.keys().copied().collect();
-        self.tell(Input::Hooks(Hooks { listeners: true, ends: true }));
+        self.tell(Input::Hooks(Hooks { listeners: ANNOUNCED, ends: true }));
         self.tell(Input::Inherited { gates, containers });
         self.places.iter_mut().for_each(Place::forget_agent);
         if sources_first {
