@@ -4,6 +4,7 @@
 //! (eBPF and raw sockets), `ready` (probes), `netns` and `cgroup`. ARCHITECTURE.md follows one connection through it.
 
 pub use conngate_core::{gate, spec, uid};
+pub use conngate_view::{self as view, printable};
 
 pub mod app;
 pub mod capabilities;
@@ -18,7 +19,6 @@ pub mod metrics;
 pub mod netns;
 pub mod node;
 pub mod pods;
-pub mod printable;
 pub mod ready;
 pub mod report;
 pub mod serve;
@@ -26,4 +26,3 @@ pub mod shortage;
 #[cfg(test)]
 mod testing;
 pub mod values;
-pub mod view;

@@ -1,7 +1,7 @@
 //! What is said of one pod.
 
 use super::*;
-use crate::view::{
+use crate::{
     Time,
     event::{Connection, Process},
     explain::{Container, Decision, Policy},
@@ -87,7 +87,12 @@ fn text_of_a_pod_without_a_gate_says_why() {
     explanation.not_gated = Some("conngate.io/mode is off".to_owned());
     (explanation.policy, explanation.waits_for) = (None, None);
     explanation.connections[0].connection.process = None;
+    (explanation.gate.state, explanation.gate.reason) = ("not-enrolled".to_owned(), "not-enrolled".to_owned());
+    explanation.decisions[0].what = "gate not-enrolled".to_owned();
+    explanation.decisions[0].reason = Some("not-enrolled".to_owned());
     let text = text(&explanation);
+    assert!(text.contains("Gate:      not-enrolled, since 2026"), "a word is said once: {text}");
+    assert!(text.ends_with("  gate not-enrolled\n"), "{text}");
     assert!(text.contains("No gate:   conngate.io/mode is off\n"), "{text}");
     assert!(text.contains("process not known") && !text.contains("Waits for"), "{text}");
 }
