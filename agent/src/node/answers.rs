@@ -8,6 +8,7 @@ use conngate_common::{
     counter::Counter,
     gate::{GateState, Mode},
     id::CgroupId,
+    reason::Reason,
     record::ParkedRecord,
 };
 
@@ -115,7 +116,7 @@ impl Agent {
             .map(|(name, class)| explain::Container { name: name.to_owned(), class: class.word().to_owned() });
         let now = clock::now();
         let connections = self.app.waiting(gate).into_iter().map(|record| Held {
-            connection: self.connection(record),
+            connection: self.connection_now(record),
             held_seconds: Duration::from_nanos(now.since(record.first_drop)).as_secs_f64(),
         });
         Ok(Explanation {
@@ -255,6 +256,16 @@ impl Agent {
     fn counted(&mut self) -> Option<Counted> {
         let counted = self.app.loaded().counters.read();
         counted.inspect_err(|error| tracing::warn!(error = error_chain(error), "the kernel's counters")).ok()
+    }
+
+    /// A held connection as it is at this moment: its container may have been told apart since its last SYN.
+    fn connection_now(&self, record: &ParkedRecord) -> Connection {
+        let mut connection = self.connection(record);
+        let closed = self.closed(record.header.gate).filter(|_| connection.container.is_some());
+        if let Some(gate) = closed.filter(|_| super::reason(record.reason) == Reason::Unclassified) {
+            connection.reason = gate.reason().word().to_owned();
+        }
+        connection
     }
 
     /// A held connection, as it is shown.
