@@ -14,6 +14,7 @@ pub mod exit;
 pub mod hand;
 pub mod inject;
 pub mod kernel;
+pub mod log_tail;
 pub mod looks;
 pub mod metrics;
 pub mod netns;

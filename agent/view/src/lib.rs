@@ -5,11 +5,13 @@
 //!
 //! Invariant: a field that changes its meaning or goes raises [`VERSION`]; new fields do not.
 
+pub mod bundle;
 pub mod check;
 pub mod event;
 pub mod explain;
 pub mod open;
 pub mod printable;
+pub mod redact;
 pub mod report;
 pub mod status;
 pub mod text;

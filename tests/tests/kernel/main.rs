@@ -17,6 +17,7 @@ mod agent_roots;
 mod agent_unknown;
 mod agent_world;
 mod bad_input;
+mod bugreport;
 mod check;
 mod death;
 mod exempt;
