@@ -4,7 +4,7 @@
 //! Invariant: the chart is the one source, the kustomize base its default rendering.
 
 mod alerts;
-mod document;
+pub(crate) mod document;
 mod metrics;
 mod monitoring;
 mod promise;

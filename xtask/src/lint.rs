@@ -2,16 +2,19 @@
 //!
 //! Runs everything and reports all of it; the quick rules come first.
 
+mod book;
 mod code;
 mod dependencies;
 mod failures;
 mod guests;
+mod krew;
 mod licences;
 mod links;
 mod shape;
 mod text;
 mod tokens;
 mod tree;
+mod workflows;
 
 use std::process::{Command, ExitCode};
 
@@ -47,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong with a document that names tests, by all files.
+/// What is wrong with a document that names tests or pages, by all files.
 type Rule = fn(&File, &[File]) -> Vec<Finding>;
 
 fn tidy() -> Result<Vec<Finding>> {
@@ -55,13 +58,19 @@ fn tidy() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in &files {
         findings.extend(text::findings(file));
+        findings.extend(workflows::findings(file));
         findings.extend(links::findings(file, |path| root().join(path).exists()));
         if file.is_rust() {
             findings.extend(shape::findings(file));
             findings.extend(code::findings(file));
         }
     }
-    let documents: [(_, Rule); 2] = [(failures::DOCUMENT, failures::findings), (guests::DOCUMENT, guests::findings)];
+    let documents: [(_, Rule); 4] = [
+        (book::DOCUMENT, book::findings),
+        (failures::DOCUMENT, failures::findings),
+        (guests::DOCUMENT, guests::findings),
+        (krew::DOCUMENT, krew::findings),
+    ];
     for (path, rule) in documents {
         match files.iter().find(|file| file.path == path) {
             Some(document) => findings.extend(rule(document, &files)),

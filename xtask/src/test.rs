@@ -45,8 +45,8 @@ enum Tier {
 }
 
 /// The packages of the host tier.
-const HOST: [&str; 8] =
-    ["--package", "conngate", "--package", "conngate-core", "--package", "conngate-common", "--package", "xtask"];
+const HOST: [&str; 6] = ["conngate", "conngate-core", "conngate-common", "conngate-view", "kubectl-conngate", "xtask"];
+
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
 pub(crate) const KERNEL: [Run; 2] = [
@@ -108,10 +108,15 @@ impl Tier {
     }
 }
 
+fn package(name: &str) -> String {
+    format!("--package={name}")
+}
+
 fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
     match tier {
         Tier::Host => {
-            let (outcome, tally) = step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(HOST)))?;
+            let (outcome, tally) =
+                step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(HOST.map(package))))?;
             // What is ignored here is the kernel tier's, and counted there.
             Ok((outcome, Tally { skipped: 0, ..tally }))
         }
@@ -127,7 +132,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
         Tier::Node => {
             prepare(Purpose::Node)?;
             step("build the node's programs", || {
-                run_command(cargo().args(["build", "--package", "conngate-tests", "--bins"]))
+                run_command(cargo().args(["build", "--bins"]).args(["conngate-tests", "kubectl-conngate"].map(package)))
             })?;
             let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
             let deploy = step("deploy/", || deploy::check(&tools))?;

@@ -3,7 +3,8 @@
 //! The same name becomes the same word everywhere, so that what belongs together still does. Kept are loopback addresses, the
 //! namespaces that every cluster has, and the names of containers, commands and images.
 //!
-//! Invariant: no name that was learned is left where it stands as a word of its own, alone or between dots.
+//! Invariant: no name that was learned is left where it stands as a word of its own, alone or between dots, and no node's at a
+//! word's end.
 
 use std::{
     collections::BTreeMap,
@@ -116,8 +117,16 @@ impl Redactor {
         if word.parse::<Ipv4Addr>().is_ok() {
             return self.address(word);
         }
-        let parts = word.split('.').map(|part| self.words.get(part).map_or(part, String::as_str));
-        parts.collect::<Vec<_>>().join(".")
+        word.split('.').map(|part| self.part(part)).collect::<Vec<_>>().join(".")
+    }
+
+    /// What stands between two dots: a name, or one with a node's name behind, as static pods and their reporters have it.
+    fn part(&self, part: &str) -> String {
+        let node = Kind::Node.word();
+        let known = |name: &str| self.words.get(name).filter(|word| word.starts_with(node));
+        let suffix =
+            part.match_indices('-').find_map(|(at, _)| Some(format!("{}-{}", &part[..at], known(&part[at + 1..])?)));
+        self.words.get(part).cloned().or(suffix).unwrap_or_else(|| part.to_owned())
     }
 
     fn address(&mut self, text: &str) -> String {
@@ -222,6 +231,13 @@ pod-1.namespace-1.svc.cluster.local, in cart/web-1 of node=node-1
             ),
             "200 of url-1; at \"url-2\" 08:05:23.500"
         );
+    }
+
+    #[test]
+    fn redact_node_behind_another_name_is_gone() {
+        let text = "node=big-node.internal nodeName: big-node kube-proxy-big-node default-scheduler-big-node big-nodes";
+        let redacted = redacted(text);
+        assert_eq!(redacted, "node=node-1 nodeName: node-2 kube-proxy-node-2 default-scheduler-node-2 big-nodes");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod exit;
 mod fault;
 mod install;
 mod kinds;
+mod kubectl;
 mod manifests;
 mod modes;
 mod operate;
@@ -90,6 +91,8 @@ fn main() -> ExitCode {
         operate::helm_test_asks_every_agent,
         operate::log_at_its_usual_level_has_one_line_for_each_gate,
         operate::gate_that_times_out_says_on_the_pod_what_was_not_ready,
+        kubectl::plugin_merges_the_answers_of_two_nodes_and_names_what_does_not_answer,
+        kubectl::plugin_explains_reports_and_opens_a_held_pod_in_a_terminal,
         rollout::upgrade_in_mid_hold_refuses_nothing_and_the_new_agent_opens_the_gate,
         rollout::agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_the_gate,
         rollout::uninstall_after_detach_on_exit_leaves_nothing_pinned,
