@@ -14,7 +14,7 @@ use super::{
 use crate::workspace::root;
 
 /// A value, another one than its default, and what only then is rendered.
-const SET: [(&str, &str, &str); 58] = [
+const SET: [(&str, &str, &str); 60] = [
     ("nameOverride", r#""gate""#, "app.kubernetes.io/name: gate"),
     ("fullnameOverride", r#""gate""#, "name: gate"),
     ("image.repository", r#""example.org/c""#, "image: example.org/c:"),
@@ -77,10 +77,12 @@ const SET: [(&str, &str, &str); 58] = [
     ("seLinuxOptions", r#"{"type":"other_t"}"#, "type: other_t"),
     ("serviceAccount.name", r#""other""#, "serviceAccountName: other"),
     ("serviceAccount.annotations", r#"{"x":"y"}"#, "annotations:\n    x: \"y\""),
+    ("securityContextConstraints.enabled", "true", "- system:serviceaccount:conngate-system:conngate"),
+    ("resourceQuota.enabled", "true", "pods: \"10000\""),
 ];
 
 /// A switch, a value that does something only when it is on, and what then is rendered.
-const SET_WITH: [(&str, &str, &str, &str); 18] = [
+const SET_WITH: [(&str, &str, &str, &str); 22] = [
     ("podMonitor.enabled", "podMonitor.labels", r#"{"release":"p"}"#, "release: p"),
     ("podMonitor.enabled", "podMonitor.interval", r#""7s""#, "interval: 7s"),
     ("podMonitor.enabled", "podMonitor.scrapeTimeout", r#""6s""#, "scrapeTimeout: 6s"),
@@ -129,6 +131,10 @@ const SET_WITH: [(&str, &str, &str, &str); 18] = [
     ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "- Egress\n"),
     ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "egress:\n    - ports:"),
     ("networkPolicy.enabled", "listen.port", "80", "- protocol: TCP\n          port: 80"),
+    ("resourceQuota.enabled", "resourceQuota.pods", "7", "pods: \"7\""),
+    ("resourceQuota.enabled", "priorityClassName", r#""high""#, "values: [high]"),
+    ("securityContextConstraints.enabled", "capabilities.sysResource", "true", "\n  - SYS_RESOURCE"),
+    ("securityContextConstraints.enabled", "hostNetwork", "true", "allowHostPorts: true"),
 ];
 
 /// A value that takes something away, and what then is not rendered any more.
@@ -143,7 +149,7 @@ const UNSET: [(&str, &str, &str); 7] = [
 ];
 
 /// A wrong value, and the place that Helm's message names.
-const REFUSED: [(&str, &str, &str); 35] = [
+const REFUSED: [(&str, &str, &str); 37] = [
     ("defaultMod", r#""hold""#, "'defaultMod' not allowed"),
     ("image.tagg", r#""x""#, "'tagg' not allowed"),
     ("image.tag", "1.5", "/image/tag"),
@@ -179,10 +185,16 @@ const REFUSED: [(&str, &str, &str); 35] = [
     ("extraArgs", r#""--x""#, "/extraArgs"),
     ("livenessProbe.httpGet", "{}", "/livenessProbe"),
     ("podAnnotations", r#"{"a":false}"#, "/podAnnotations/a"),
+    ("securityContextConstraints.create", "true", "'create' not allowed"),
+    ("resourceQuota.pods", r#""10""#, "/resourceQuota/pods"),
 ];
 
 /// Values that are right alone and wrong together, and what Helm's message says.
-const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 2] = [
+const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 3] = [
+    (
+        [("resourceQuota.enabled", "true"), ("priorityClassName", r#""""#)],
+        "resourceQuota.enabled needs priorityClassName",
+    ),
     ([("podMonitor.enabled", "true"), ("serviceMonitor.enabled", "true")], "both would scrape every agent twice"),
     (
         [("serviceMonitor.enabled", "true"), ("service.enabled", "false")],
