@@ -122,7 +122,9 @@ impl Agent {
         Ok(Explanation {
             version: VERSION,
             not_gated: self.roster.why_not(gate),
-            policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(policy),
+            policy: enrolled
+                .and_then(|enrolled| enrolled.spec.as_ref())
+                .map(|spec| policy(spec, self.roster.origins(gate))),
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
             connections: connections.collect(),
@@ -287,7 +289,7 @@ impl Agent {
     }
 }
 
-fn policy(spec: &crate::spec::GateSpec) -> Policy {
+fn policy(spec: &crate::spec::GateSpec, origins: BTreeMap<String, String>) -> Policy {
     Policy {
         mode: spec.policy.mode.word().to_owned(),
         timeout_seconds: spec.policy.timeout.as_secs_f64(),
@@ -299,6 +301,7 @@ fn policy(spec: &crate::spec::GateSpec) -> Policy {
         ready_url: spec.ready_url.as_ref().map(ToString::to_string),
         capture_ports: ports(&spec.capture_ports),
         regate_seconds: spec.policy.regate.map(|regate| regate.as_secs_f64()),
+        origins,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         annotations::{Ask, NotAsked, PodAsk, ask, unknown_keys},
         bad::BadAnnotations,
         defaults::Defaults,
-        pod::{Container, ContainerKind, Pod},
+        pod::{Container, ContainerKind, PREFIX, Pod},
     },
     spec::GateSpec,
     uid::PodUid,
@@ -220,6 +220,15 @@ impl Roster {
             },
             (Some(Told::Declined) | None, ..) => Some("no source has told of it".to_owned()),
         }
+    }
+
+    /// Where a gate's values come from, by the last part of the annotations' keys.
+    #[must_use]
+    pub fn origins(&self, gate: CgroupId) -> BTreeMap<String, String> {
+        let told = self.gates.get(&gate).and_then(|uid| self.members.get(uid)?.told.as_ref());
+        let Some(Told::Gated(ask)) = told else { return BTreeMap::new() };
+        let short = |key: &str| key.trim_start_matches(PREFIX).to_owned();
+        ask.origins.iter().map(|(key, origin)| (short(key), origin.to_string())).collect()
     }
 
     /// The name of a container that was told apart.

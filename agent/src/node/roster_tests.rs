@@ -10,7 +10,11 @@ use conngate_common::{
 use super::*;
 use crate::{
     cgroup::layout::Qos,
-    pods::{pod::Container, testing},
+    pods::{
+        defaults::Selection,
+        pod::{Container, NamespaceMeta},
+        testing,
+    },
 };
 
 const GATE: CgroupId = CgroupId(7);
@@ -134,14 +138,14 @@ fn proxy_ready_by_status_is_vouched_for_by_its_container_and_a_new_gate_begins_c
 
 #[test]
 fn pod_whose_namespace_is_not_known_yet_is_neither_gated_nor_declined() {
-    let mode = Some(Mode::Hold);
-    let namespaces = Some("mesh=on".parse().unwrap());
-    let mut roster = Roster::new(Defaults { mode, namespaces });
+    let selection = Selection::of_mode(Mode::Hold, Some("mesh=on".parse().unwrap()));
+    let mut roster = Roster::new(Defaults { namespace_annotations: false, selections: vec![selection] });
     let pod = |labels: Option<&[(&str, &str)]>| {
         let mut pod = asking("hold");
         pod.annotations.clear();
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        pod.namespace_labels = labels.map(|labels| labels.iter().map(owned).collect());
+        pod.namespace_meta = labels
+            .map(|labels| NamespaceMeta { labels: labels.iter().map(owned).collect(), ..NamespaceMeta::default() });
         Arc::new(pod)
     };
     roster.appeared(cgroup(&pod(None), GATE));

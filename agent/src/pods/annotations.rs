@@ -1,15 +1,20 @@
-//! What a pod asks for, read once from its annotations, the mesh's preset and the node's defaults.
+//! What a pod asks for: each value from its annotations, its namespace's, the first of the node's selections that it is in, or the
+//! mesh's preset.
 //!
 //! Knows nothing of cgroups or of the API. A pod with a bad value is not gated, and every bad value is named; keys of ours
 //! that do not exist are only reported ([`unknown_keys`]).
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use conngate_common::gate::{ContainerClass, MAX_EXEMPT_UIDS, Mode, NO_UID};
 
 use super::{
     bad::{BadAnnotation, BadAnnotations, printable},
-    defaults::Defaults,
+    defaults::{Defaults, Selection, Unknown},
     pod::{ContainerKind, MAX_VALUE, Pod},
     ports,
     presets::Proxy,
@@ -21,10 +26,10 @@ use crate::{
     values::{HOLD_TIMES, hold_time},
 };
 
-const MODE: &str = "conngate.io/mode";
-const TIMEOUT: &str = "conngate.io/timeout";
-const ON_TIMEOUT: &str = "conngate.io/on-timeout";
-const PROXY: &str = "conngate.io/proxy";
+pub(super) const MODE: &str = "conngate.io/mode";
+pub(super) const TIMEOUT: &str = "conngate.io/timeout";
+pub(super) const ON_TIMEOUT: &str = "conngate.io/on-timeout";
+pub(super) const PROXY: &str = "conngate.io/proxy";
 const READY_URL: &str = "conngate.io/ready-url";
 const CAPTURE_PORTS: &str = "conngate.io/capture-ports";
 const CONTAINERS: &str = "conngate.io/containers";
@@ -53,11 +58,15 @@ pub enum Ask {
 pub enum NotAsked {
     /// Its annotation says off.
     Off,
-    /// It says nothing, and the node's default is off.
+    /// It says nothing, and its namespace says off.
+    NamespaceOff,
+    /// It says nothing, and the default that it is in says off.
+    SelectionOff,
+    /// Nobody says anything.
     Default,
-    /// It says nothing, and the node's default is for other namespaces.
+    /// It says nothing, and the node's defaults are for other pods.
     NamespaceNotSelected,
-    /// It says nothing, and its namespace's labels are not known yet.
+    /// It says nothing, and what its namespace says is not known yet.
     NamespaceUnknown,
     /// It uses the node's network namespace, where no mesh captures.
     HostNetwork,
@@ -72,6 +81,29 @@ pub struct PodAsk {
     pub proxy: Proxy,
     /// Which containers are held.
     pub containers: Containers,
+    /// Where its values come from, by the annotations' keys; one that is not here is the mesh's preset or ours.
+    pub origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The pod's own annotation.
+    Pod,
+    /// Its namespace's.
+    Namespace(String),
+    /// The selection of this name.
+    Selection(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod => f.write_str("the pod"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+            Self::Selection(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Which application containers are held.
@@ -89,6 +121,8 @@ impl NotAsked {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::NamespaceOff => "namespace-off",
+            Self::SelectionOff => "selection-off",
             Self::Default => "default-off",
             Self::NamespaceNotSelected => "namespace-not-selected",
             Self::NamespaceUnknown => "namespace-unknown",
@@ -101,12 +135,18 @@ impl NotAsked {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::Off => "conngate.io/mode is off",
-            Self::Default => "it has no annotation conngate.io/mode, and the node's default is off",
+            Self::NamespaceOff => "conngate.io/mode of its namespace is off",
+            Self::SelectionOff => {
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node's default for it is off"
+            }
+            Self::Default => {
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node has no default"
+            }
             Self::NamespaceNotSelected => {
-                "it has no annotation conngate.io/mode, and the node's default is for other namespaces"
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node's defaults are for other pods"
             }
             Self::NamespaceUnknown => {
-                "it has no annotation conngate.io/mode, and the labels of its namespace are not known yet"
+                "it has no annotation conngate.io/mode, and what its namespace says is not known yet"
             }
             Self::HostNetwork => "it uses the node's network namespace, where no mesh captures",
         }
@@ -144,16 +184,13 @@ fn can_be_held(proxy: Proxy, name: &str, kind: ContainerKind) -> bool {
 /// # Errors
 /// When the pod would be gated, but values of its annotations are not allowed.
 pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
-    let mut reading = Reading { pod, bad: Vec::new() };
+    let mut reading = Reading::of(pod, defaults);
     let mode = match reading.value(MODE, "hold, retry, observe, off", mode) {
-        Some(None) => return Ok(Ask::None(NotAsked::Off)),
+        Some(None) => return Ok(Ask::None(reading.off())),
         Some(Some(mode)) => mode,
         // A bad mode is a wish for a gate: go on, to name whatever else is bad.
         None if !reading.bad.is_empty() => Mode::Hold,
-        None => match defaults.mode_of(pod) {
-            Ok(mode) => mode,
-            Err(why) => return Ok(Ask::None(why)),
-        },
+        None => return Ok(Ask::None(reading.nobody_says())),
     };
     if pod.host_network {
         return Ok(Ask::None(NotAsked::HostNetwork));
@@ -191,7 +228,19 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
         },
         proxy,
         containers,
+        origins: reading.origins,
     })))
+}
+
+/// Whether `text` is a value of the annotation `key`, which is one of those that a selection can have.
+pub(super) fn is_allowed(key: &str, text: &str) -> bool {
+    match key {
+        MODE => mode(text).is_some(),
+        TIMEOUT => hold_time(text).is_ok(),
+        ON_TIMEOUT => on_timeout(text).is_some(),
+        PROXY => proxy(text).is_some(),
+        _ => false,
+    }
 }
 
 /// Keys that look like ours and mean nothing: typing errors, as [`printable`] text.
@@ -200,21 +249,70 @@ pub fn unknown_keys(pod: &Pod) -> Vec<String> {
     pod.annotations.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| printable(key)).collect()
 }
 
-/// Reads one annotation after the other and keeps what is bad.
+/// Reads one value after the other and keeps what is bad, and where each comes from.
 struct Reading<'a> {
     pod: &'a Pod,
+    /// What its namespace says, where that counts; `Err`: it is not known yet.
+    namespace: Result<Option<&'a BTreeMap<String, String>>, Unknown>,
+    selection: Result<Option<&'a Selection>, Unknown>,
+    defaults: &'a Defaults,
     bad: Vec<BadAnnotation>,
+    origins: BTreeMap<&'static str, Origin>,
 }
 
-impl Reading<'_> {
-    /// The value of `key`; `None` when there is none or it is bad.
+impl<'a> Reading<'a> {
+    fn of(pod: &'a Pod, defaults: &'a Defaults) -> Self {
+        let namespace = match &pod.namespace_meta {
+            _ if !defaults.namespace_annotations => Ok(None),
+            Some(meta) => Ok(Some(&meta.annotations)),
+            None => Err(Unknown),
+        };
+        let selection = defaults.selection(pod);
+        Self { pod, namespace, selection, defaults, bad: Vec::new(), origins: BTreeMap::new() }
+    }
+
+    /// The value of `key`; `None` when there is none, it is bad, or it is not known yet who decides it.
     fn value<T>(&mut self, key: &'static str, allowed: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let text = self.pod.annotations.get(key)?;
+        let (text, origin) = self.first(key)?;
         let value = Some(text.trim()).filter(|_| text.len() <= MAX_VALUE).and_then(parse);
         if value.is_none() {
-            self.bad.push(BadAnnotation { key, value: printable(text), allowed: allowed.to_owned() });
+            let namespace = matches!(origin, Origin::Namespace(_)).then(|| printable(&self.pod.namespace));
+            self.bad.push(BadAnnotation { key, namespace, value: printable(text), allowed: allowed.to_owned() });
         }
+        self.origins.insert(key, origin);
         value
+    }
+
+    /// The first that says something of `key`: the pod, its namespace, the selection that it is in.
+    fn first(&self, key: &str) -> Option<(&'a str, Origin)> {
+        if let Some(text) = self.pod.annotations.get(key) {
+            return Some((text, Origin::Pod));
+        }
+        if let Some(text) = self.namespace.ok()?.and_then(|annotations| annotations.get(key)) {
+            return Some((text, Origin::Namespace(self.pod.namespace.clone())));
+        }
+        let selection = self.selection.ok()??;
+        Some((selection.value(key)?, Origin::Selection(selection.name().to_owned())))
+    }
+
+    /// The mode is off: who says so.
+    fn off(&self) -> NotAsked {
+        match self.origins.get(MODE) {
+            Some(Origin::Namespace(_)) => NotAsked::NamespaceOff,
+            Some(Origin::Selection(_)) => NotAsked::SelectionOff,
+            Some(Origin::Pod) | None => NotAsked::Off,
+        }
+    }
+
+    /// Nobody says anything of the mode: why.
+    fn nobody_says(&self) -> NotAsked {
+        if self.namespace.is_err() || self.selection.is_err() {
+            NotAsked::NamespaceUnknown
+        } else if self.defaults.selections.is_empty() {
+            NotAsked::Default
+        } else {
+            NotAsked::NamespaceNotSelected
+        }
     }
 }
 

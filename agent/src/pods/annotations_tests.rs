@@ -4,7 +4,10 @@ use conngate_common::gate::CapturePorts;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pods::{pod::Container, testing::pod};
+use crate::pods::{
+    pod::{Container, NamespaceMeta},
+    testing::pod,
+};
 
 fn annotated(annotations: &[(&str, &str)]) -> Pod {
     let mut pod = pod("shop", "web");
@@ -12,6 +15,20 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
         annotations.iter().map(|(key, value)| (format!("conngate.io/{key}"), (*value).to_owned())).collect();
     pod.containers.insert(0, Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false, id: None });
     pod
+}
+
+fn by_default(mode: Mode, namespaces: Option<&str>) -> Defaults {
+    let namespaces = namespaces.map(|namespaces| namespaces.parse().unwrap());
+    Defaults { namespace_annotations: false, selections: vec![Selection::of_mode(mode, namespaces)] }
+}
+
+/// What a namespace says with these labels and annotations.
+fn says(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> NamespaceMeta {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    NamespaceMeta {
+        labels: labels.iter().map(owned).collect(),
+        annotations: annotations.iter().map(|(key, value)| owned(&(&*format!("conngate.io/{key}"), value))).collect(),
+    }
 }
 
 fn gate(annotations: &[(&str, &str)]) -> PodAsk {
@@ -88,7 +105,7 @@ fn ask_every_preset_gives_a_gate() {
 
 #[test]
 fn ask_annotation_wins_over_the_default() {
-    let on = Defaults { mode: Some(Mode::Observe), namespaces: None };
+    let on = by_default(Mode::Observe, None);
     assert_eq!(none(&annotated(&[("mode", "off")]), &on), NotAsked::Off);
     assert_eq!(none(&annotated(&[]), &Defaults::default()), NotAsked::Default);
     let mode = |annotations: &[(&str, &str)]| match ask(&annotated(annotations), &on).unwrap() {
@@ -101,13 +118,46 @@ fn ask_annotation_wins_over_the_default() {
 
 #[test]
 fn ask_default_holds_for_selected_namespaces_only() {
-    let defaults = Defaults { mode: Some(Mode::Hold), namespaces: Some("mesh=on".parse().unwrap()) };
+    let defaults = by_default(Mode::Hold, Some("mesh=on"));
     let mut pod = annotated(&[]);
     assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown);
-    pod.namespace_labels = Some([("mesh".to_owned(), "off".to_owned())].into());
+    pod.namespace_meta = Some(says(&[("mesh", "off")], &[]));
     assert_eq!(none(&pod, &defaults), NotAsked::NamespaceNotSelected);
-    pod.namespace_labels = Some([("mesh".to_owned(), "on".to_owned())].into());
+    pod.namespace_meta = Some(says(&[("mesh", "on")], &[]));
     assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(_))));
+}
+
+#[test]
+fn ask_each_value_is_the_pods_then_its_namespaces_then_the_selections() {
+    let selection = r#"{"name":"mesh","mode":"retry","timeout":"20s","onTimeout":"reset","proxy":"linkerd"}"#;
+    let defaults = Defaults { namespace_annotations: true, selections: vec![selection.parse().unwrap()] };
+    let mut pod = annotated(&[("proxy", "istio")]);
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown, "its namespace may say off");
+    pod.namespace_meta = Some(says(&[], &[("mode", "hold"), ("timeout", "90s")]));
+    let Ok(Ask::Gate(gate)) = ask(&pod, &defaults) else { panic!("a gate") };
+    let policy = gate.spec.policy;
+    assert_eq!((policy.mode, policy.timeout), (Mode::Hold, Duration::from_secs(90)));
+    assert_eq!((policy.on_timeout, gate.proxy), (OnTimeout::Reset, Proxy::Istio));
+    let origin = |key: &str| gate.origins.get(key).map(ToString::to_string);
+    assert_eq!(origin(MODE).as_deref(), Some("namespace shop"));
+    assert_eq!(origin(ON_TIMEOUT).as_deref(), Some("the default mesh"));
+    assert_eq!((origin(PROXY).as_deref(), origin(REGATE)), (Some("the pod"), None));
+    pod.namespace_meta = Some(says(&[], &[("mode", "off")]));
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceOff);
+    pod.annotations.insert(MODE.to_owned(), "observe".to_owned());
+    assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(gate)) if gate.spec.policy.mode == Mode::Observe));
+    let unasked = Defaults { namespace_annotations: false, selections: Vec::new() };
+    pod.annotations.clear();
+    assert_eq!(none(&pod, &unasked), NotAsked::Default, "where they do not count, nobody reads them");
+}
+
+#[test]
+fn ask_bad_value_of_a_namespace_is_named_as_its_own() {
+    let defaults = Defaults { namespace_annotations: true, selections: Vec::new() };
+    let mut pod = annotated(&[]);
+    pod.namespace_meta = Some(says(&[], &[("mode", "hodl")]));
+    let bad = ask(&pod, &defaults).unwrap_err().to_string();
+    assert!(bad.starts_with("conngate.io/mode of namespace shop is `hodl`; allowed: hold, "), "{bad}");
 }
 
 #[test]
@@ -139,6 +189,35 @@ fn ask_each_bad_value_is_named_with_key_value_and_what_is_allowed() {
         assert!(text.starts_with(&format!("conngate.io/{key} is `{value}`; allowed: ")), "{text}");
         assert!(text.contains(allowed), "{text}");
     }
+}
+
+/// Good and bad values of each key. The node tests ask the API server the same, where the chart's admission policy judges.
+const VALUES: &str = include_str!("annotation_values.json");
+
+#[test]
+fn ask_of_each_value_in_the_table_is_as_the_table_says() {
+    let table: serde_json::Map<String, serde_json::Value> = serde_json::from_str(VALUES).unwrap();
+    assert_eq!(
+        table.keys().collect::<BTreeSet<_>>(),
+        KEYS.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>().iter().collect()
+    );
+    for (key, values) in &table {
+        for (kind, is_good) in [("good", true), ("bad", false)] {
+            for value in values[kind].as_array().unwrap() {
+                let value = value.as_str().unwrap();
+                let mut pod = annotated(&[("mode", "hold")]);
+                pod.annotations.insert(key.clone(), value.to_owned());
+                assert_eq!(ask(&pod, &Defaults::default()).is_ok(), is_good, "{key}: {value:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn proxies_of_the_charts_admission_policy_are_those_that_there_are() {
+    let policy = include_str!("../../../deploy/helm/conngate/templates/admissionpolicy.yaml");
+    let words = Proxy::ALL.map(|proxy| format!("'{}'", proxy.word())).join(", ");
+    assert!(policy.contains(&format!("[{words}]")), "{words}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `explain`: one pod's gate, what it holds and what it waits for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Time, event::Connection, status::Gate};
@@ -45,6 +47,10 @@ pub struct Policy {
     pub capture_ports: Vec<u16>,
     /// The longest hold after the proxy's end in mid-life; null: never held again.
     pub regate_seconds: Option<f64>,
+    /// Where each value comes from that is not a preset, by its annotation's name without `conngate.io/`: `the pod`,
+    /// `namespace NAME`, or one of the node's defaults.
+    #[serde(default)]
+    pub origins: BTreeMap<String, String>,
 }
 
 /// What a closed gate waits for.

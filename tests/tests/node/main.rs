@@ -15,6 +15,7 @@ mod manifests;
 mod modes;
 mod operate;
 mod pods;
+mod policy;
 mod rights;
 mod rollout;
 mod shared;
@@ -72,6 +73,8 @@ fn main() -> ExitCode {
         manifests::chart_is_admitted_by_the_api_server_with_and_without_values,
         manifests::kustomizations_and_examples_are_admitted_by_the_api_server,
         manifests::namespace_of_the_agent_needs_the_level_privileged_and_no_more,
+        policy::admission_policy_refuses_each_bad_value_and_admits_each_good_one,
+        policy::namespace_and_selected_defaults_hold_and_explain_says_whose_word_it_is,
         rights::agent_has_the_capabilities_of_the_chart_and_no_others,
         rights::agents_account_has_the_rights_of_the_chart_and_no_others,
         rights::capability_that_is_missing_is_named_by_an_agent_that_does_all_else,

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{NAME, printable, state};
-use crate::explain::{Explanation, Held, WaitsFor};
+use crate::explain::{Explanation, Held, Policy, WaitsFor};
 
 /// The explanation for people.
 #[must_use]
@@ -24,16 +24,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         writeln!(text, "No gate:   {}", printable(why, 1000))?;
     }
     if let Some(policy) = policy {
-        let regate = policy.regate_seconds.map(|seconds| format!(", regate {seconds} s")).unwrap_or_default();
-        let ports: Vec<_> = policy.capture_ports.iter().map(u16::to_string).collect();
-        writeln!(
-            text,
-            "Asks for:  mode {}, timeout {} s, then {}{regate}; captured on {}",
-            policy.mode,
-            policy.timeout_seconds,
-            policy.on_timeout,
-            ports.join(", ")
-        )?;
+        write_policy(text, policy)?;
     }
     if let Some(waits_for) = waits_for {
         write_waits_for(text, waits_for)?;
@@ -54,6 +45,28 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         writeln!(text, "  {}  {}{reason}", decision.at.of_day(), printable(&decision.what, 400))?;
     }
     Ok(())
+}
+
+/// What it asks for, with where that comes from if it is not the pod itself.
+fn write_policy(text: &mut String, policy: &Policy) -> std::fmt::Result {
+    let from = |name: &str| {
+        let origin = policy.origins.get(name).filter(|origin| *origin != "the pod");
+        origin.map(|origin| format!(" (from {})", printable(origin, NAME))).unwrap_or_default()
+    };
+    let regate =
+        policy.regate_seconds.map(|seconds| format!(", regate {seconds} s{}", from("regate"))).unwrap_or_default();
+    let ports: Vec<_> = policy.capture_ports.iter().map(u16::to_string).collect();
+    writeln!(
+        text,
+        "Asks for:  mode {}{}, timeout {} s{}, then {}{}{regate}; captured on {}",
+        policy.mode,
+        from("mode"),
+        policy.timeout_seconds,
+        from("timeout"),
+        policy.on_timeout,
+        from("on-timeout"),
+        ports.join(", ")
+    )
 }
 
 fn write_waits_for(text: &mut String, waits_for: &WaitsFor) -> std::fmt::Result {

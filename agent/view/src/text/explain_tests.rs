@@ -45,6 +45,7 @@ fn explanation() -> Explanation {
             ready_url: Some("http://127.0.0.1:15021/healthz/ready".to_owned()),
             capture_ports: vec![15001, 15053],
             regate_seconds: None,
+            origins: [("mode".to_owned(), "the pod".to_owned())].into(),
         }),
         waits_for: Some(WaitsFor {
             what: "200 of http://127.0.0.1:15021/healthz/ready".to_owned(),
@@ -79,6 +80,18 @@ Decisions:
   08:05:23.500  gate holding, mode hold (not-ready)
 "
     );
+}
+
+#[test]
+fn text_of_values_from_elsewhere_says_from_where() {
+    let mut explanation = explanation();
+    let origins = [("mode", "namespace shop"), ("timeout", "the default mesh"), ("on-timeout", "the pod")];
+    explanation.policy.as_mut().unwrap().origins =
+        origins.map(|(key, origin)| (key.to_owned(), origin.to_owned())).into();
+    let text = text(&explanation);
+    let line =
+        "Asks for:  mode hold (from namespace shop), timeout 60 s (from the default mesh), then release; captured on";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
