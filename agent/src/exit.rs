@@ -10,7 +10,7 @@ pub enum Exit {
     /// All is well.
     Success,
     /// The answer is no: `check` found something that keeps conngate from working, `status` an agent that is not ready,
-    /// `explain` and `open` no such gate.
+    /// `explain` and `open` no such gate, `bugreport` not everything.
     No,
     /// The command line is wrong (clap's own code).
     Usage,

@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md follows one connection through it.
 
 pub use conngate_core::{gate, spec, uid, url};
+pub use conngate_view::{self as view, printable};
 
 pub mod bpf;
 pub mod capabilities;
@@ -15,10 +16,10 @@ pub mod driver;
 pub mod errors;
 pub mod exit;
 pub mod hand;
+pub mod log_tail;
 pub mod metrics;
 pub mod net;
 pub mod pods;
-pub mod printable;
 pub mod proc;
 pub mod report;
 pub mod serve;
@@ -26,4 +27,3 @@ pub mod shortage;
 #[cfg(test)]
 mod testing;
 pub mod values;
-pub mod view;

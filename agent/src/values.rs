@@ -25,8 +25,26 @@ pub struct TooMany {
 /// # Errors
 /// For text that is no duration, or one out of bounds; says what is allowed.
 pub fn hold_time(text: &str) -> Result<Duration, String> {
+    // humantime knows more units and spellings: what an admission policy can judge as well is enough.
+    if !is_plain(text) {
+        return Err(format!("allowed: {HOLD_TIMES}"));
+    }
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; allowed: {HOLD_TIMES}"))?;
     if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(format!("allowed: {HOLD_TIMES}")) }
+}
+
+/// Whether `text` is numbers of at most five digits, each with one of the units m, s and ms.
+fn is_plain(text: &str) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let after = ["ms", "m", "s"].iter().find_map(|known| unit.strip_prefix(known));
+        match (after, rest.len() - unit.len()) {
+            (Some(after), 1..=5) => rest = after.trim_start_matches(' '),
+            _ => return false,
+        }
+    }
+    !text.is_empty()
 }
 
 /// How often something is shown, from 100 ms to 1 hour.

@@ -103,6 +103,7 @@ fn agent_explain_names_the_process_the_destination_and_what_is_waited_for() -> R
         assert_eq!((&explained["version"], &explained["gate"]["pod"]), (&1.into(), &path.clone().into()));
         assert_eq!((&held["destination"], &held["container"]), (&CAPTURED_V4.into(), &"app".into()), "{explained:#}");
         assert_eq!(held["process"]["pid"], pid, "{explained:#}");
+        assert_ne!(held["reason"], "unclassified", "its container is told apart by now: {explained:#}");
         assert_eq!(explained["waits_for"]["answer"], "503 INITIALIZING");
         let text = agent.told(&["explain", &path])?;
         for words in ["Gate:      holding (not-ready)", "app -> 198.51.100.10:80", "pid ", "Decisions:", "told apart"] {

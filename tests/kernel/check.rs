@@ -27,9 +27,15 @@ fn check_finds_this_machine_fit_and_prints_the_same_as_lines_and_as_json() -> Re
         let found = check(&node)?.output()?;
         let lines = String::from_utf8_lossy(&found.stdout).into_owned();
         assert_eq!(found.status.code(), Some(0), "{lines}");
-        assert!(lines.lines().all(|line| line.starts_with("ok ") || line.starts_with("warn ")), "{lines}");
+        let heads = || lines.lines().filter(|line| !line.starts_with(' '));
+        assert!(heads().all(|line| line.starts_with("ok ") || line.starts_with("warn ")), "{lines}");
+        assert!(lines.lines().all(|line| line.len() <= 100 || line.contains("https://")), "{lines}");
         let (_, findings) = findings(check(&node)?)?;
-        assert_eq!(findings.len(), lines.lines().count());
+        assert_eq!(findings.len(), heads().count());
+        for finding in &findings {
+            assert!(finding["link"].as_str().is_some_and(|link| link.starts_with("https://")), "{finding}");
+            assert_eq!(finding["level"] == "ok", finding["hint"].is_null(), "{finding}");
+        }
         let root = node.cgroup().path().join(KUBEPODS).display().to_string();
         assert_eq!(of(&findings, "kubepods")?, ("ok", root.as_str()));
         assert_eq!(of(&findings, "pins")?, ("ok", "none"));
@@ -48,6 +54,10 @@ fn check_of_a_node_finds_its_agent_and_what_that_has_pinned() -> Result<()> {
         // Degraded where the kernel lacks something.
         assert!((code, pins.0) == (Some(0), "ok") && ["ok", "warn"].contains(&said.0), "{found:?}");
         assert!(pins.1.contains(" programs, ") && said.1.starts_with("ready"), "{found:?}");
+        let neighbours = found.iter().filter(|finding| finding["subject"] == "neighbours");
+        let kubepods =
+            neighbours.filter_map(|finding| finding["found"].as_str()).find(|found| found.starts_with("kubepods: "));
+        assert_eq!(kubepods, Some("kubepods: no program of others"), "its own are not counted: {found:?}");
         agent.kill()?;
         let (code, found) = findings(check(&node)?)?;
         assert_eq!((code, of(&found, "agent")?.0), (Some(1), "fail"), "{found:?}");

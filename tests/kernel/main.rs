@@ -19,6 +19,7 @@ mod agent_short;
 mod agent_unknown;
 mod agent_world;
 mod bad_input;
+mod bugreport;
 mod check;
 mod death;
 mod exempt;

@@ -46,6 +46,29 @@ fn command_gets_the_callers_environment_directory_identity_and_signals() -> Resu
 }
 
 #[test]
+fn command_where_no_cgroup2_file_system_is_seen_has_its_scope_all_the_same() -> Result<()> {
+    conngate_testbed::lab::run(|| {
+        let namespace = Namespace::new()?;
+        // What `ip netns exec` does before it starts a program.
+        let hidden = "mount --make-rslave / && umount --lazy /sys && mount -t sysfs none /sys && ! ls /sys/fs/cgroup/cgroup.procs";
+        let script = format!("{hidden} && exec '{}' run -- cat /proc/self/cgroup", gated::binary()?.display());
+        let output = namespace.command("unshare").args(["--mount", "sh", "-c", &script]).output()?;
+        let (said, errors) = (text(&output.stdout), text(&output.stderr));
+        let scope =
+            said.lines().find_map(|line| line.strip_prefix("0::")).with_context(|| format!("{said}{errors}"))?;
+        assert!(scope.contains("/conngate-run-") && output.status.success(), "{said}{errors}");
+        let unified = conngate_testbed::lab::Cgroup::new()?;
+        let mount = unified
+            .path()
+            .ancestors()
+            .find(|path| !path.join("cgroup.events").exists() && path.join("cgroup.procs").exists());
+        let left = mount.context("the hierarchy")?.join(scope.trim_start_matches('/'));
+        assert!(!left.exists(), "nothing is left behind: {}", left.display());
+        Ok(())
+    })
+}
+
+#[test]
 fn command_ignores_what_its_caller_ignores() -> Result<()> {
     conngate_testbed::lab::run(|| {
         let namespace = Namespace::new()?;

@@ -10,10 +10,12 @@ mod exit;
 mod fault;
 mod install;
 mod kinds;
+mod kubectl;
 mod manifests;
 mod modes;
 mod operate;
 mod pods;
+mod policy;
 mod rights;
 mod rollout;
 mod shared;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         manifests::chart_is_admitted_by_the_api_server_with_and_without_values,
         manifests::kustomizations_and_examples_are_admitted_by_the_api_server,
         manifests::namespace_of_the_agent_needs_the_level_privileged_and_no_more,
+        policy::admission_policy_refuses_each_bad_value_and_admits_each_good_one,
+        policy::namespace_and_selected_defaults_hold_and_explain_says_whose_word_it_is,
         rights::agent_has_the_capabilities_of_the_chart_and_no_others,
         rights::agents_account_has_the_rights_of_the_chart_and_no_others,
         rights::capability_that_is_missing_is_named_by_an_agent_that_does_all_else,
@@ -90,6 +94,8 @@ fn main() -> ExitCode {
         operate::helm_test_asks_every_agent,
         operate::log_at_its_usual_level_has_one_line_for_each_gate,
         operate::gate_that_times_out_says_on_the_pod_what_was_not_ready,
+        kubectl::plugin_merges_the_answers_of_two_nodes_and_names_what_does_not_answer,
+        kubectl::plugin_explains_reports_and_opens_a_held_pod_in_a_terminal,
         rollout::upgrade_in_mid_hold_refuses_nothing_and_the_new_agent_opens_the_gate,
         rollout::agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_the_gate,
         rollout::uninstall_after_detach_on_exit_leaves_nothing_pinned,

@@ -96,13 +96,16 @@ pub(crate) fn agent_has_the_capabilities_of_the_chart_and_no_others() -> Result<
 
 pub(crate) fn agents_account_has_the_rights_of_the_chart_and_no_others() -> Result<()> {
     let cluster = installed()?;
-    assert_eq!(rights(&cluster)?, ["events.events.k8s.io [create]", "nodes/pods [get]", "pods [list watch]"]);
+    assert_eq!(
+        rights(&cluster)?,
+        ["events.events.k8s.io [create]", "namespaces [list watch]", "nodes/pods [get]", "pods [list watch]"]
+    );
     for denied in [
         ["get", "secrets", "--all-namespaces"],
         ["create", "pods", "--all-namespaces"],
         ["create", "pods/exec", "--all-namespaces"],
         ["patch", "events.events.k8s.io", "--all-namespaces"],
-        ["list", "namespaces", ""],
+        ["patch", "namespaces", ""],
         ["get", "nodes/proxy", ""],
         ["create", "nodes/exec", ""],
     ] {
@@ -111,7 +114,7 @@ pub(crate) fn agents_account_has_the_rights_of_the_chart_and_no_others() -> Resu
         let answer = can.args(["auth", "can-i", ACCOUNT]).args(words).output()?;
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "no", "{denied:?}");
     }
-    install(&cluster, &["podSource=apiserver"])?;
+    install(&cluster, &["podSource=apiserver", "namespaceAnnotations=false"])?;
     assert_eq!(rights(&cluster)?, ["events.events.k8s.io [create]", "pods [list watch]"]);
     Ok(())
 }

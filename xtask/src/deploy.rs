@@ -1,13 +1,15 @@
-//! `cargo xtask deploy [--check]`: the kustomize base, made of the Helm chart; and whether deploy/ is what it says.
+//! `cargo xtask deploy [--check]`: the kustomize base and the chart's README, made of the Helm chart; and whether deploy/ is what it says.
 //!
 //! Knows nothing of a cluster: everything is rendered here. That a server accepts it is for the node tests to see.
 //! Invariant: the chart is the one source, the kustomize base its default rendering.
 
 mod alerts;
-mod document;
+pub(crate) mod document;
 mod metrics;
 mod monitoring;
+mod platforms;
 mod promise;
+mod readme;
 pub(crate) mod tools;
 mod values;
 
@@ -25,7 +27,7 @@ const BASE: &str = "deploy/kustomize/base/conngate.yaml";
 /// Its first line.
 const HEADER: &str = "# Generated from deploy/helm/conngate by `cargo xtask deploy`: do not edit.\n";
 
-/// Generate the kustomize base from the Helm chart
+/// Generate the kustomize base and the chart's README from the Helm chart
 #[derive(Args)]
 pub(crate) struct Options {
     /// Write nothing: check the chart, every value of it, the kustomizations, the examples, what the documents say, and that
@@ -47,7 +49,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(if check(&tools)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     fs::write(root().join(BASE), base(&tools.render(&[])?)).context(BASE)?;
-    println!("{BASE}: written");
+    let values = format!("{}/values.yaml", tools::CHART);
+    let readme = readme::text(&fs::read_to_string(root().join(&values)).context(values)?);
+    fs::write(root().join(readme::README), readme).context(readme::README)?;
+    println!("{BASE}, {}: written", readme::README);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -60,6 +65,7 @@ pub(crate) fn check(tools: &Tools) -> Result<bool> {
         broken.push(format!("{BASE} is not what the chart renders: run `cargo xtask deploy`"));
     }
     broken.extend(step("every value, right and wrong", || values::broken(tools, &default))?);
+    broken.extend(step("values for platforms", || platforms::broken(tools, &default))?);
     broken.extend(step("kustomizations, examples, documents", || promise::broken(tools, &default))?);
     broken.extend(step("alerts and dashboard", monitoring::broken)?);
     for line in &broken {

@@ -2,8 +2,10 @@
 //!
 //! Runs everything and reports all of it; the quick rules come first.
 
+mod book;
 mod code;
 mod dependencies;
+mod krew;
 mod layers;
 mod licences;
 mod links;
@@ -12,6 +14,7 @@ mod shape;
 mod text;
 mod tokens;
 mod tree;
+mod workflows;
 
 use std::process::{Command, ExitCode};
 
@@ -25,7 +28,7 @@ use crate::{
     setup::rust_src,
     workspace::{cargo, metadata, root},
 };
-use tree::Finding;
+use tree::{File, Finding};
 
 /// Check format, clippy, and the rules of this repository
 #[derive(Args)]
@@ -47,11 +50,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What is wrong with a document, by all files.
+type Rule = fn(&File, &[File]) -> Vec<Finding>;
+
 fn tidy() -> Result<Vec<Finding>> {
     let files = tree::files(root())?;
     let mut findings = Vec::new();
     for file in &files {
         findings.extend(text::findings(file));
+        findings.extend(workflows::findings(file));
         findings.extend(links::findings(file, |path| root().join(path).exists()));
         if file.is_rust() {
             findings.extend(shape::findings(file));
@@ -60,6 +67,13 @@ fn tidy() -> Result<Vec<Finding>> {
         }
     }
     findings.extend(named::findings(&files));
+    let documents: [(_, Rule); 2] = [(book::DOCUMENT, book::findings), (krew::DOCUMENT, krew::findings)];
+    for (path, rule) in documents {
+        match files.iter().find(|file| file.path == path) {
+            Some(document) => findings.extend(rule(document, &files)),
+            None => findings.push(Finding::new(path, 1, "is not there".to_owned())),
+        }
+    }
     for directory in ["", "ebpf/", "fuzz/"] {
         let (workspace, lock) = (root().join(directory), &format!("{directory}Cargo.lock"));
         let packages = metadata(&workspace, true)?.packages;

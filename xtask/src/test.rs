@@ -45,7 +45,16 @@ enum Tier {
 }
 
 /// The packages of the host tier.
-const HOST: [&str; 6] = ["conngate", "conngate-bench", "conngate-common", "conngate-core", "conngate-demo", "xtask"];
+const HOST: [&str; 8] = [
+    "conngate",
+    "conngate-bench",
+    "conngate-common",
+    "conngate-core",
+    "conngate-demo",
+    "conngate-view",
+    "kubectl-conngate",
+    "xtask",
+];
 /// The runs of the kernel tier: what is built, and what their test runners are told. The agent's own tests that need root
 /// are marked `#[ignore]`.
 pub(crate) const KERNEL: [Run; 3] = [
@@ -113,7 +122,7 @@ impl Tier {
 fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
     match tier {
         Tier::Host => {
-            let packages = HOST.iter().flat_map(|package| ["--package", package]);
+            let packages = HOST.map(|package| format!("--package={package}"));
             let (outcome, tally) =
                 step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(packages)))?;
             // What is ignored here is the kernel tier's, and counted there.
@@ -130,7 +139,9 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
         Tier::Node if find("go").is_none() => skip(&NODE, "needs Go: https://go.dev/dl/"),
         Tier::Node => {
             prepare(Purpose::Node)?;
-            step("build what the tests start", || run_command(cargo().args(STARTED)))?;
+            step("build what the tests start", || {
+                run_command(cargo().args(STARTED).arg("--package=kubectl-conngate"))
+            })?;
             let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
             let deploy = step("deploy/", || deploy::check(&tools))?;
             let (outcome, tally) = step("node tests", || run_all(&NODE, &[]))?;

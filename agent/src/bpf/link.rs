@@ -68,6 +68,19 @@ impl Link {
     /// # Errors
     /// When the kernel refuses, or this is no link.
     pub fn cgroup(&self) -> io::Result<CgroupId> {
+        // SAFETY: the kernel has filled in the part of a cgroup link, plain integers.
+        Ok(CgroupId(unsafe { self.info()?.__bindgen_anon_1.cgroup }.cgroup_id))
+    }
+
+    /// The id of the program that is attached.
+    ///
+    /// # Errors
+    /// As [`Link::cgroup`].
+    pub fn program(&self) -> io::Result<u32> {
+        Ok(self.info()?.prog_id)
+    }
+
+    fn info(&self) -> io::Result<bpf_link_info> {
         // SAFETY: plain integers, for which zero is valid.
         let mut info = unsafe { std::mem::zeroed::<bpf_link_info>() };
         let mut attr = attributes();
@@ -75,8 +88,7 @@ impl Link {
         attr.info.info = std::ptr::from_mut(&mut info) as u64;
         attr.info.info_len = u32::try_from(size_of::<bpf_link_info>()).map_err(io::Error::other)?;
         bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-        // SAFETY: the kernel has filled in the part of a cgroup link, plain integers.
-        Ok(CgroupId(unsafe { info.__bindgen_anon_1.cgroup }.cgroup_id))
+        Ok(info)
     }
 
     /// Puts `program` in the place of the attached one.

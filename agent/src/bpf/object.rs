@@ -14,6 +14,9 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 static BUILT_IN: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bpf/object/conngate.bpf.o"));
 
+/// The digest of the sources that the built-in object is made of.
+pub const SOURCES: &str = include_str!("object/conngate.bpf.sha256");
+
 /// The symbol that carries the ABI version, a `u32` in .rodata.
 const ABI_SYMBOL: &str = "CONNGATE_ABI";
 

@@ -9,6 +9,7 @@
 //!   `BPFFS/conngate` is removed.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File, Metadata, TryLockError},
     io,
     os::{
@@ -30,7 +31,10 @@ use nix::{
     unistd::Uid,
 };
 
-use super::syscall::{attributes, bpf};
+use super::{
+    link::Link,
+    syscall::{attributes, bpf},
+};
 
 /// Our directory in the BPF file system.
 const DIRECTORY: &str = "conngate";
@@ -155,6 +159,16 @@ pub fn pinned(bpffs: &Path) -> Result<Vec<String>, PinsError> {
         format!("{name}: {} programs, {} maps", count(version.join("links")), count(version.join("maps")))
     });
     Ok(pinned.collect())
+}
+
+/// The ids of the programs whose links are pinned below `bpffs`, by agents of any ABI; none where nothing can be read.
+#[must_use]
+pub fn programs(bpffs: &Path) -> BTreeSet<u32> {
+    let list = |directory: &Path| children(directory).unwrap_or_default();
+    let versions = list(&bpffs.join(DIRECTORY));
+    let links = versions.iter().flat_map(|version| [version.join("links"), version.join(DATAGRAMS)]);
+    let links = links.flat_map(|directory| list(&directory));
+    links.filter_map(|link| Link::open(&link).ok()??.program().ok()).collect()
 }
 
 /// Removes every pin of every conngate below `bpffs`; whether there were any.

@@ -4,12 +4,14 @@
 //! Cilium).
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
+use aya::programs::loaded_programs;
 use aya_obj::generated::{bpf_attach_type, bpf_cmd};
 use conngate_common::counter::Program;
 
@@ -78,8 +80,8 @@ pub struct Neighbours {
     pub cgroup: PathBuf,
     /// Where they are attached.
     pub hook: Hook,
-    /// How many.
-    pub programs: u32,
+    /// Their ids.
+    pub programs: Vec<u32>,
     /// Whether they admit others.
     pub sharing: Sharing,
 }
@@ -136,26 +138,53 @@ pub fn conflict(gated: &Path, root: &Path, hook: Hook) -> io::Result<Option<Stri
 pub fn neighbours(cgroup: &Path, root: &Path, hook: Hook) -> io::Result<Vec<Neighbours>> {
     let mut found = Vec::new();
     for cgroup in cgroup.ancestors().take_while(|ancestor| ancestor.starts_with(root)) {
-        let (programs, flags) = attached(&File::open(cgroup)?, hook)?;
-        if programs != 0 {
+        let (programs, flags) = attached(&File::open(cgroup)?, hook, 0)?;
+        if !programs.is_empty() {
             found.push(Neighbours { cgroup: cgroup.to_owned(), hook, programs, sharing: Sharing::of(flags) });
         }
     }
     Ok(found)
 }
 
-/// Number of programs and attach flags at `hook` of one cgroup.
-fn attached(cgroup: &File, hook: Hook) -> io::Result<(u32, u32)> {
+/// The ids of the programs that run at `hook` for `cgroup`, those of its ancestors included, in the order in which they run.
+///
+/// # Errors
+/// As [`neighbours`].
+pub fn effective(cgroup: &Path, hook: Hook) -> io::Result<Vec<u32>> {
+    attached(&File::open(cgroup)?, hook, BPF_F_QUERY_EFFECTIVE).map(|(programs, _)| programs)
+}
+
+/// In include/uapi/linux/bpf.h.
+const BPF_F_QUERY_EFFECTIVE: u32 = 1 << 0;
+
+/// The kernel admits no more at one hook of a cgroup (`BPF_CGROUP_MAX_PROGS`), and each ancestor may have as many.
+const ROOM: usize = 1024;
+
+/// Ids of the programs and attach flags at `hook` of one cgroup.
+fn attached(cgroup: &File, hook: Hook, flags: u32) -> io::Result<(Vec<u32>, u32)> {
+    let mut ids = vec![0_u32; ROOM];
     let mut attr = attributes();
     attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
     attr.query.attach_type = hook.attach_type() as u32;
-    // Without room for ids the kernel says ENOSPC where there are programs, and fills in count and flags all the same.
+    attr.query.query_flags = flags;
+    attr.query.prog_ids = ids.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.prog_cnt = u32::try_from(ids.len()).map_err(io::Error::other)?;
     match bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr) {
+        // There are more than there is room for: those that come first are told.
         Err(error) if error.raw_os_error() != Some(nix::libc::ENOSPC) => return Err(error),
         Ok(_) | Err(_) => {}
     }
     // SAFETY: the kernel has filled in the query's part of the union.
     let query = unsafe { attr.query };
     // SAFETY: the count is an integer in both variants.
-    Ok((unsafe { query.__bindgen_anon_2.prog_cnt }, query.attach_flags))
+    let count = unsafe { query.__bindgen_anon_2.prog_cnt };
+    ids.truncate(usize::try_from(count).unwrap_or(ROOM));
+    Ok((ids, query.attach_flags))
+}
+
+/// The names of all programs that are loaded, by their ids; those that cannot be read are left out.
+#[must_use]
+pub fn names() -> BTreeMap<u32, String> {
+    let named = loaded_programs().flatten();
+    named.map(|program| (program.id(), String::from_utf8_lossy(program.name()).into_owned())).collect()
 }

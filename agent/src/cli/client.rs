@@ -59,12 +59,20 @@ impl Client {
         serde_json::from_slice(&answer).context("the agent's answer is not of this version's shape")
     }
 
+    /// The answer to `METHOD path`, of whatever status, as it comes.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn answer(&self, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
+        send(connect(&self.socket).await?, method, path).await.context("the agent has not answered")
+    }
+
     /// The answer to `GET path`, as it comes.
     ///
     /// # Errors
     /// As [`Client::ask`].
     pub async fn request(&self, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
-        let response = send(connect(&self.socket).await?, method, path).await.context("the agent has not answered")?;
+        let response = self.answer(method, path).await?;
         if response.status().is_success() {
             return Ok(response);
         }

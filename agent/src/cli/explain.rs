@@ -1,8 +1,6 @@
 //! `conngate explain POD`: what is held, by whom, to where, since when and why; what it waits for; what was decided.
 //!
-//! Knows nothing of how it is found out. Names that pods and processes chose are made printable.
-
-use std::fmt::Write as _;
+//! Knows nothing of how it is found out, or of the words.
 
 use clap::Args;
 use hyper::Method;
@@ -14,12 +12,8 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    printable::printable,
-    view::explain::{Explanation, Held, WaitsFor},
+    view::{explain::Explanation, text::explain::text},
 };
-
-/// The longest name that is shown whole.
-const NAME: usize = 253;
 
 /// Options of `conngate explain`.
 #[derive(Args, Clone, Debug)]
@@ -46,86 +40,3 @@ pub fn explain(options: &Options) -> anyhow::Result<Exit> {
     }
     Ok(Exit::Success)
 }
-
-/// The explanation for people.
-#[must_use]
-pub fn text(explanation: &Explanation) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = write(&mut text, explanation);
-    text
-}
-
-fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
-    let Explanation { gate, not_gated, policy, waits_for, containers, connections, decisions, .. } = explanation;
-    writeln!(text, "Pod:       {} (uid {}, cgroup {})", printable(&gate.pod, NAME), gate.uid, gate.cgroup)?;
-    writeln!(text, "Gate:      {} ({}), since {}", gate.state, gate.reason, gate.since)?;
-    if let Some(why) = not_gated {
-        writeln!(text, "No gate:   {}", printable(why, 1000))?;
-    }
-    if let Some(policy) = policy {
-        let regate = policy.regate_seconds.map(|seconds| format!(", regate {seconds} s")).unwrap_or_default();
-        let ports: Vec<_> = policy.capture_ports.iter().map(u16::to_string).collect();
-        writeln!(
-            text,
-            "Asks for:  mode {}, timeout {} s, then {}{regate}; proxy {}{}, captured on {}",
-            policy.mode,
-            policy.timeout_seconds,
-            policy.on_timeout,
-            policy.proxy.as_deref().unwrap_or("none"),
-            if policy.native_sidecar { " (native sidecar)" } else { "" },
-            ports.join(", ")
-        )?;
-    }
-    if let Some(waits_for) = waits_for {
-        write_waits_for(text, waits_for)?;
-    }
-    for (number, container) in containers.iter().enumerate() {
-        let name = if container.name.is_empty() { "(sandbox, or not known)" } else { &container.name };
-        let label = if number == 0 { "Containers:" } else { "" };
-        writeln!(text, "{label:<10} {} {}", printable(name, NAME), container.class)?;
-    }
-    writeln!(text, "\nHeld now: {} (since this gate was closed: {})", gate.waiting, gate.held)?;
-    for held in connections {
-        write_held(text, held)?;
-    }
-    writeln!(text, "\nDecisions:")?;
-    for decision in decisions {
-        let reason = decision.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        writeln!(text, "  {}  {}{reason}", decision.at.of_day(), printable(&decision.what, 400))?;
-    }
-    Ok(())
-}
-
-fn write_waits_for(text: &mut String, waits_for: &WaitsFor) -> std::fmt::Result {
-    write!(text, "Waits for: {}", printable(&waits_for.what, 400))?;
-    if let (Some(answer), Some(asked)) = (&waits_for.answer, waits_for.asked) {
-        write!(text, "; last answer at {}: {}", asked.of_day(), printable(answer, 200))?;
-    }
-    match waits_for.until {
-        Some(until) => writeln!(text, "; opens in any case at {}", until.of_day()),
-        None => writeln!(text, "; nothing is held yet"),
-    }
-}
-
-fn write_held(text: &mut String, held: &Held) -> std::fmt::Result {
-    let connection = &held.connection;
-    let container = connection.container.as_deref().unwrap_or("?");
-    let process = match &connection.process {
-        Some(process) => format!("{} (pid {}, uid {})", printable(&process.name, 64), process.pid, process.uid),
-        None => "process not known".to_owned(),
-    };
-    writeln!(
-        text,
-        "  {} -> {} (port {}), {}, for {:.3} s, {}",
-        printable(container, NAME),
-        connection.destination,
-        connection.capture_port,
-        process,
-        held.held_seconds,
-        connection.reason
-    )
-}
-
-#[cfg(test)]
-mod tests;

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Verb;
+use crate::log_tail::Log;
 
 /// What is said, in the words of `tracing_subscriber::EnvFilter`.
 const FILTER: &str = "CONNGATE_LOG";
@@ -32,12 +33,13 @@ pub fn begin(verb: &Verb) {
         | Verb::Events(_)
         | Verb::Open(_)
         | Verb::Report(_)
+        | Verb::Bugreport(_)
         | Verb::Completions(_)
         | Verb::Man(_) => ("warn", LogFormat::Text),
     };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(|| Log);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

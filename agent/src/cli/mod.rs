@@ -3,6 +3,7 @@
 //! Knows nothing of how a verb does its work.
 
 pub mod agent;
+pub mod bugreport;
 pub mod check;
 pub mod client;
 pub mod events;
@@ -53,6 +54,8 @@ pub enum Verb {
     Open(open::Options),
     /// Write a page with the last gates of this node and their connections in time.
     Report(report::Options),
+    /// Write a tar with all that a bug report needs.
+    Bugreport(bugreport::Options),
     /// Print a completion script for a shell.
     Completions(generate::Completions),
     /// Write manual pages.
@@ -104,6 +107,7 @@ impl Cli {
             Verb::Events(options) => events::events(&options),
             Verb::Open(options) => open::open(&options),
             Verb::Report(options) => report::report(&options),
+            Verb::Bugreport(options) => bugreport::bugreport(&options),
             Verb::Completions(options) => generate::completions(&options),
             Verb::Man(options) => generate::man(&options),
         };

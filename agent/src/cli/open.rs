@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     exit::Exit,
-    printable::printable,
-    view::open::{Opened, Opening},
+    view::{open::Opened, text::open::text},
 };
 
 /// Options of `conngate open`.
@@ -44,17 +43,7 @@ pub fn open(options: &Options) -> anyhow::Result<Exit> {
     let opened: Opened = options.client.block_on(options.client.ask(Method::POST, &path))?;
     match options.client.output {
         Output::Json => print_json(&opened)?,
-        Output::Text if opened.gates.is_empty() => print("no gate was closed\n")?,
-        Output::Text => {
-            for Opening { pod, was_closed, waiting } in &opened.gates {
-                let pod = printable(pod, 253);
-                if *was_closed {
-                    print(&format!("{pod}: opened, {waiting} connections let go\n"))?;
-                } else {
-                    print(&format!("{pod}: was open already\n"))?;
-                }
-            }
-        }
+        Output::Text => print(&text(&opened))?,
     }
     Ok(Exit::Success)
 }

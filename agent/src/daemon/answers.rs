@@ -127,13 +127,15 @@ impl Daemon {
             .map(|(name, class)| explain::Container { name: name.to_owned(), class: class.word().to_owned() });
         let now = clock::now();
         let connections = self.driver.node().waiting(gate).into_iter().map(|record| Held {
-            connection: connection(record, self.driver.node().pods().container_name(gate, record.container)),
+            connection: self.connection_now(record),
             held_seconds: Duration::from_nanos(now.since(record.first_drop)).as_secs_f64(),
         });
         Ok(Explanation {
             version: VERSION,
             not_gated: self.driver.node().pods().why_not(gate),
-            policy: enrolled.and_then(|enrolled| enrolled.spec.as_ref()).map(|spec| policy(spec, self.proxy(gate))),
+            policy: enrolled
+                .and_then(|enrolled| enrolled.spec.as_ref())
+                .map(|spec| policy(spec, self.proxy(gate), self.origins(gate))),
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
             connections: connections.collect(),
@@ -264,6 +266,12 @@ impl Daemon {
         self.pods.get(&self.driver.node().pods().uid(gate)?)?.proxy
     }
 
+    /// Where a gate's values come from, by the last part of the annotations' keys.
+    fn origins(&self, gate: CgroupId) -> BTreeMap<String, String> {
+        let uid = self.driver.node().pods().uid(gate);
+        uid.and_then(|uid| self.pods.get(&uid)).map(|known| known.origins.clone()).unwrap_or_default()
+    }
+
     /// The connections that wait at gates, and those of which nobody has said yet whose they are.
     fn waiting_now(&self) -> u64 {
         let at_gates: usize = self.driver.node().gates().gates().map(|(_, gate)| gate.waiting().len()).sum();
@@ -283,6 +291,17 @@ impl Daemon {
         let counted = self.driver.bpf().counters.read();
         counted.inspect_err(|error| tracing::warn!(error = error_chain(error), "the kernel's counters")).ok()
     }
+
+    /// A held connection as it is at this moment: its container may have been told apart since its last SYN.
+    fn connection_now(&self, record: &ParkedRecord) -> Connection {
+        let gate = record.header.gate;
+        let mut connection = connection(record, self.driver.node().pods().container_name(gate, record.container));
+        let closed = self.driver.node().closed(gate).filter(|_| connection.container.is_some());
+        if let Some(closed) = closed.filter(|_| reason(record) == Reason::Unclassified) {
+            connection.reason = closed.reason().word().to_owned();
+        }
+        connection
+    }
 }
 
 /// A held connection, as it is shown; `container` is the name of its container, where it is known.
@@ -290,7 +309,7 @@ pub(super) fn connection(record: &ParkedRecord, container: Option<&Arc<str>>) ->
     let connector = &record.connector;
     Connection {
         socket: record.header.socket.0,
-        reason: Reason::try_from(record.reason).unwrap_or(Reason::Invalid).word().to_owned(),
+        reason: reason(record).word().to_owned(),
         destination: records::destination(record).to_string(),
         capture_port: record.capture_port,
         container: container.map(ToString::to_string),
@@ -303,7 +322,12 @@ pub(super) fn connection(record: &ParkedRecord, container: Option<&Arc<str>>) ->
     }
 }
 
-fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>) -> Policy {
+/// Why its last SYN was held.
+fn reason(record: &ParkedRecord) -> Reason {
+    Reason::try_from(record.reason).unwrap_or(Reason::Invalid)
+}
+
+fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>, origins: BTreeMap<String, String>) -> Policy {
     Policy {
         proxy: proxy.map(|(proxy, _)| proxy.word().to_owned()),
         native_sidecar: proxy.is_some_and(|(_, native)| native),
@@ -317,6 +341,7 @@ fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>) -> Policy 
         ready_url: spec.ready_url.as_ref().map(ToString::to_string),
         capture_ports: ports(&spec.capture_ports),
         regate_seconds: spec.policy.regate.map(|regate| regate.as_secs_f64()),
+        origins,
     }
 }
 

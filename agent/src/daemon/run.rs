@@ -64,6 +64,8 @@ pub(super) struct Known {
     pub(super) cannot: Option<(NoGate, AskedBy)>,
     /// Its proxy, and whether that is a native sidecar.
     pub(super) proxy: Option<(Proxy, bool)>,
+    /// Where its gate's values come from, by the last part of the annotations' keys.
+    pub(super) origins: BTreeMap<String, String>,
 }
 
 /// Everything that runs.
@@ -166,8 +168,8 @@ impl Daemon {
     fn source_says(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Seen(pod) => {
-                let Resolved { core, cannot, proxy } = resolve(&pod, &self.defaults);
-                self.pods.insert(pod.uid, Known { pod, cannot, proxy });
+                let Resolved { core, cannot, proxy, origins } = resolve(&pod, &self.defaults);
+                self.pods.insert(pod.uid, Known { pod, cannot, proxy, origins });
                 self.driver.tell(Input::Pod(Arc::new(core)));
             }
             SourceEvent::Gone(uid) => {

@@ -115,7 +115,7 @@ metrics! {
         } "Pods by the state of their gate.";
         PODS_WITHOUT_GATE: Gauge "conngate_pods_without_gate" {
             "reason": "`no-proxy`, `several-proxies`, `ambient`, `sandboxed-runtime`, `host-network`, `invalid-annotation`",
-            "asked_by": "`annotation` (of the pod), `default` (of the node)"
+            "asked_by": "`annotation` (of the pod), `default` (of its namespace, or of the node)"
         } "Pods that ask for a gate that they cannot have, by why; `explain` and an Event on the pod say it in words.";
         GATES_OPENED: Counter "conngate_gates_opened_total" { "reason": "a reason to pass" }
             "Gates that were opened, by why. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";

@@ -1,15 +1,20 @@
-//! What a pod asks for, read once from its annotations, its sidecar and the node's defaults; or why it cannot have that.
+//! What a pod asks for: each value from its annotations, its namespace's, the first of the node's selections that it is in, its own
+//! sidecar or the mesh's preset; or why it cannot have that.
 //!
 //! Knows nothing of cgroups or of the API. A pod with a bad value is not gated, and every bad value is named; keys of ours
 //! that do not exist are only reported ([`unknown_keys`]).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use conngate_common::gate::{ContainerClass, MAX_CAPTURE_PORTS, MAX_EXEMPT_UIDS, Mode, NO_UID};
 
 use super::{
     bad::{BadAnnotation, BadAnnotations, printable},
-    defaults::Defaults,
+    defaults::{Defaults, Selection, Unknown},
     no_gate::{AskedBy, NoGate, NotAsked},
     pod::{ContainerKind, MAX_VALUE, Pod},
     ports,
@@ -22,10 +27,10 @@ use crate::{
     values::{HOLD_TIMES, hold_time},
 };
 
-const MODE: &str = "conngate.io/mode";
-const TIMEOUT: &str = "conngate.io/timeout";
-const ON_TIMEOUT: &str = "conngate.io/on-timeout";
-const PROXY: &str = "conngate.io/proxy";
+pub(super) const MODE: &str = "conngate.io/mode";
+pub(super) const TIMEOUT: &str = "conngate.io/timeout";
+pub(super) const ON_TIMEOUT: &str = "conngate.io/on-timeout";
+pub(super) const PROXY: &str = "conngate.io/proxy";
 const READY_URL: &str = "conngate.io/ready-url";
 const CAPTURE_PORTS: &str = "conngate.io/capture-ports";
 const CONTAINERS: &str = "conngate.io/containers";
@@ -60,6 +65,30 @@ pub struct PodAsk {
     pub proxy: Option<Proxy>,
     /// Which containers are held.
     pub containers: Containers,
+    /// Where its values come from, by the annotations' keys; one that is not here is the sidecar's own, the
+    /// mesh's preset or ours.
+    pub origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The pod's own annotation.
+    Pod,
+    /// Its namespace's.
+    Namespace(String),
+    /// The selection of this name.
+    Selection(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod => f.write_str("the pod"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+            Self::Selection(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Which application containers are held.
@@ -102,20 +131,17 @@ fn can_be_held(proxy: Option<Proxy>, name: &str, kind: ContainerKind) -> bool {
 /// # Errors
 /// When the pod would be gated, but values of its annotations are not allowed.
 pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
-    let mut reading = Reading { pod, bad: Vec::new() };
-    let (mode, asked_by) = match reading.value(MODE, "hold, retry, observe, off", mode) {
-        Some(None) => return Ok(Ask::None(NotAsked::Off)),
-        Some(Some(mode)) => (mode, AskedBy::Annotation),
+    let mut reading = Reading::of(pod, defaults);
+    let mode = match reading.value(MODE, "hold, retry, observe, off", mode) {
+        Some(None) => return Ok(Ask::None(reading.off())),
+        Some(Some(mode)) => mode,
         // A bad mode is a wish for a gate: go on, to name whatever else is bad.
-        None if !reading.bad.is_empty() => (Mode::Hold, AskedBy::Annotation),
-        None => match defaults.mode_of(pod) {
-            Ok(mode) => (mode, AskedBy::Default),
-            Err(why) => return Ok(Ask::None(why)),
-        },
+        None if !reading.bad.is_empty() => Mode::Hold,
+        None => return Ok(Ask::None(reading.nobody_says())),
     };
     let sidecar = match sidecar(&mut reading) {
         Ok(sidecar) => sidecar,
-        Err(why) if reading.bad.is_empty() => return Ok(Ask::Cannot(why, asked_by)),
+        Err(why) if reading.bad.is_empty() => return Ok(reading.cannot(why)),
         Err(_) => None,
     };
     let proxy = sidecar.as_ref().map(|sidecar| sidecar.proxy);
@@ -127,9 +153,17 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
         .or_else(|| Some(sidecar.as_ref()?.ready_url.clone()));
     let ports = reading.value(CAPTURE_PORTS, ports::ALLOWED, ports::parse).or_else(|| sidecar.as_ref()?.ports.clone());
     if ports.is_none() && reading.bad.is_empty() {
+        if reading.first(CAPTURE_PORTS).is_err() {
+            return Ok(Ask::None(NotAsked::NamespaceUnknown));
+        }
         // Its proxy is called at more ports than fit, and the annotation does not say which of them matter.
         let allowed = format!("{MAX_CAPTURE_PORTS} ports with the mesh's own; more: say which in {CAPTURE_PORTS}");
-        reading.bad.push(BadAnnotation { key: CONSUL_UPSTREAMS, value: "too many".to_owned(), allowed });
+        reading.bad.push(BadAnnotation {
+            key: CONSUL_UPSTREAMS,
+            namespace: None,
+            value: "too many".to_owned(),
+            allowed,
+        });
     }
     let containers = containers(&mut reading, proxy);
     let (Some(ports), true) = (ports, reading.bad.is_empty()) else { return Err(BadAnnotations(reading.bad)) };
@@ -153,7 +187,19 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
         },
         proxy,
         containers,
+        origins: reading.origins,
     })))
+}
+
+/// Whether `text` is a value of the annotation `key`, which is one of those that a selection can have.
+pub(super) fn is_allowed(key: &str, text: &str) -> bool {
+    match key {
+        MODE => mode(text).is_some(),
+        TIMEOUT => hold_time(text).is_ok(),
+        ON_TIMEOUT => on_timeout(text).is_some(),
+        PROXY => proxy(text).flatten().is_some(),
+        _ => false,
+    }
 }
 
 /// Keys that look like ours and mean nothing: typing errors, as [`printable`] text.
@@ -162,21 +208,89 @@ pub fn unknown_keys(pod: &Pod) -> Vec<String> {
     pod.annotations.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| printable(key)).collect()
 }
 
-/// Reads one annotation after the other and keeps what is bad.
+/// Reads one value after the other and keeps what is bad, and where each comes from.
 struct Reading<'a> {
     pod: &'a Pod,
+    /// What its namespace says, where that counts; `Err`: it is not known yet.
+    namespace: Result<Option<&'a BTreeMap<String, String>>, Unknown>,
+    selection: Result<Option<&'a Selection>, Unknown>,
+    defaults: &'a Defaults,
     bad: Vec<BadAnnotation>,
+    origins: BTreeMap<&'static str, Origin>,
 }
 
-impl Reading<'_> {
-    /// The value of `key`; `None` when there is none or it is bad.
+impl<'a> Reading<'a> {
+    fn of(pod: &'a Pod, defaults: &'a Defaults) -> Self {
+        let namespace = match &pod.namespace_meta {
+            _ if !defaults.namespace_annotations => Ok(None),
+            Some(meta) => Ok(Some(&meta.annotations)),
+            None => Err(Unknown),
+        };
+        let selection = defaults.selection(pod);
+        Self { pod, namespace, selection, defaults, bad: Vec::new(), origins: BTreeMap::new() }
+    }
+
+    /// The value of `key`; `None` when there is none, it is bad, or it is not known yet who decides it.
     fn value<T>(&mut self, key: &'static str, allowed: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let text = self.pod.annotations.get(key)?;
+        let (text, origin) = self.first(key).ok()??;
         let value = Some(text.trim()).filter(|_| text.len() <= MAX_VALUE).and_then(parse);
         if value.is_none() {
-            self.bad.push(BadAnnotation { key, value: printable(text), allowed: allowed.to_owned() });
+            let namespace = matches!(origin, Origin::Namespace(_)).then(|| printable(&self.pod.namespace));
+            self.bad.push(BadAnnotation { key, namespace, value: printable(text), allowed: allowed.to_owned() });
         }
+        self.origins.insert(key, origin);
         value
+    }
+
+    /// The first that says something of `key`: the pod, its namespace, the selection that it is in.
+    fn first(&self, key: &str) -> Result<Option<(&'a str, Origin)>, Unknown> {
+        if let Some(text) = self.pod.annotations.get(key) {
+            return Ok(Some((text, Origin::Pod)));
+        }
+        if let Some(text) = self.namespace?.and_then(|annotations| annotations.get(key)) {
+            return Ok(Some((text, Origin::Namespace(self.pod.namespace.clone()))));
+        }
+        let value =
+            |selection: &'a Selection| Some((selection.value(key)?, Origin::Selection(selection.name().to_owned())));
+        Ok(self.selection?.and_then(value))
+    }
+
+    /// It has no gate, unless its namespace may still say which proxy it has.
+    fn cannot(&self, why: NoGate) -> Ask {
+        let depends_on_proxy = !matches!(why, NoGate::HostNetwork | NoGate::SandboxedRuntime);
+        if depends_on_proxy && self.first(PROXY).is_err() {
+            Ask::None(NotAsked::NamespaceUnknown)
+        } else {
+            Ask::Cannot(why, self.asked_by())
+        }
+    }
+
+    /// Whose wish the mode is.
+    fn asked_by(&self) -> AskedBy {
+        match self.origins.get(MODE) {
+            Some(Origin::Pod) => AskedBy::Annotation,
+            Some(Origin::Namespace(_) | Origin::Selection(_)) | None => AskedBy::Default,
+        }
+    }
+
+    /// The mode is off: who says so.
+    fn off(&self) -> NotAsked {
+        match self.origins.get(MODE) {
+            Some(Origin::Namespace(_)) => NotAsked::NamespaceOff,
+            Some(Origin::Selection(_)) => NotAsked::SelectionOff,
+            Some(Origin::Pod) | None => NotAsked::Off,
+        }
+    }
+
+    /// Nobody says anything of the mode: why.
+    fn nobody_says(&self) -> NotAsked {
+        if self.namespace.is_err() || self.selection.is_err() {
+            NotAsked::NamespaceUnknown
+        } else if self.defaults.selections.is_empty() {
+            NotAsked::Default
+        } else {
+            NotAsked::NamespaceNotSelected
+        }
     }
 }
 
@@ -191,11 +305,11 @@ fn sidecar(reading: &mut Reading<'_>) -> Result<Option<Sidecar>, NoGate> {
         return Err(NoGate::SandboxedRuntime);
     }
     let words = Proxy::ALL.map(Proxy::word).join(", ");
-    let chosen = if pod.annotations.contains_key(CAPTURE_PORTS) {
-        reading.value(PROXY, &format!("{words}, none"), proxy)
-    } else {
+    let chosen = if matches!(reading.first(CAPTURE_PORTS), Ok(None)) {
         let without = format!("{words}, or none beside {CAPTURE_PORTS}");
         reading.value(PROXY, &without, |text| proxy(text).filter(Option::is_some))
+    } else {
+        reading.value(PROXY, &format!("{words}, none"), proxy)
     };
     let sidecar = match chosen {
         Some(None) => return Ok(None),

@@ -11,14 +11,20 @@ const SHOWN: usize = 64;
 
 /// An annotation whose value is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} is `{value}`; allowed: {allowed}")]
+#[error("{key}{} is `{value}`; allowed: {allowed}", of(.namespace.as_deref()))]
 pub struct BadAnnotation {
     /// The annotation's key.
     pub key: &'static str,
+    /// The namespace whose annotation it is; `None`: the pod's own.
+    pub namespace: Option<String>,
     /// Its value, [`printable`].
     pub value: String,
     /// What is allowed instead.
     pub allowed: String,
+}
+
+fn of(namespace: Option<&str>) -> String {
+    namespace.map(|namespace| format!(" of namespace {namespace}")).unwrap_or_default()
 }
 
 /// All bad annotations of one pod: at least one.
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn display_names_every_bad_annotation() {
-        let bad = |key| BadAnnotation { key, value: "v".to_owned(), allowed: "w".to_owned() };
+        let bad = |key| BadAnnotation { key, namespace: None, value: "v".to_owned(), allowed: "w".to_owned() };
         assert_eq!(BadAnnotations(vec![bad("a"), bad("b")]).to_string(), "a is `v`; allowed: w; b is `v`; allowed: w");
     }
 

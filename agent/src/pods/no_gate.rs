@@ -9,11 +9,15 @@ use std::fmt;
 pub enum NotAsked {
     /// Its annotation says off.
     Off,
-    /// It says nothing, and the node's default is off.
+    /// It says nothing, and its namespace says off.
+    NamespaceOff,
+    /// It says nothing, and the default that it is in says off.
+    SelectionOff,
+    /// Nobody says anything.
     Default,
-    /// It says nothing, and the node's default is for other namespaces.
+    /// It says nothing, and the node's defaults are for other pods.
     NamespaceNotSelected,
-    /// It says nothing, and its namespace's labels are not known yet.
+    /// It does not say all, and what its namespace says is not known yet.
     NamespaceUnknown,
 }
 
@@ -39,7 +43,7 @@ pub enum NoGate {
 pub enum AskedBy {
     /// The pod itself.
     Annotation,
-    /// The node's default.
+    /// A default: its namespace's, or the node's.
     Default,
 }
 
@@ -49,6 +53,8 @@ impl NotAsked {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::NamespaceOff => "namespace-off",
+            Self::SelectionOff => "selection-off",
             Self::Default => "default-off",
             Self::NamespaceNotSelected => "namespace-not-selected",
             Self::NamespaceUnknown => "namespace-unknown",
@@ -60,13 +66,17 @@ impl NotAsked {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::Off => "conngate.io/mode is off",
-            Self::Default => "it has no annotation conngate.io/mode, and the node's default is off",
+            Self::NamespaceOff => "conngate.io/mode of its namespace is off",
+            Self::SelectionOff => {
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node's default for it is off"
+            }
+            Self::Default => {
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node has no default"
+            }
             Self::NamespaceNotSelected => {
-                "it has no annotation conngate.io/mode, and the node's default is for other namespaces"
+                "it has no annotation conngate.io/mode, nor has its namespace, and the node's defaults are for other pods"
             }
-            Self::NamespaceUnknown => {
-                "it has no annotation conngate.io/mode, and the labels of its namespace are not known yet"
-            }
+            Self::NamespaceUnknown => "what its namespace says is not known yet",
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 /// A pod.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PodObject {
-    /// Name, namespace, UID, version, annotations and when it was deleted.
+    /// Name, namespace, UID, version, labels, annotations and when it was deleted.
     #[serde(default, deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// What it asks for.
@@ -144,12 +144,22 @@ fn metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> 
         namespace: Option<String>,
         uid: Option<String>,
         resource_version: Option<String>,
+        labels: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
         deletion_timestamp: Option<Time>,
     }
-    let Metadata { name, namespace, uid, resource_version, annotations, deletion_timestamp } =
+    let Metadata { name, namespace, uid, resource_version, labels, annotations, deletion_timestamp } =
         Metadata::deserialize(from)?;
-    Ok(ObjectMeta { name, namespace, uid, resource_version, annotations, deletion_timestamp, ..ObjectMeta::default() })
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        labels,
+        annotations,
+        deletion_timestamp,
+        ..ObjectMeta::default()
+    })
 }
 
 impl Resource for PodObject {

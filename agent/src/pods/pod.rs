@@ -40,6 +40,18 @@ const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
+/// The most labels of a pod that are kept, and of a namespace.
+const MAX_LABELS: usize = 256;
+
+/// What a namespace says of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceMeta {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations that start with [`PREFIX`].
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -51,8 +63,10 @@ pub struct Pod {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Labels of its namespace, where they are needed and known.
-    pub namespace_labels: Option<Labels>,
+    /// What its namespace says, where that is needed and known.
+    pub namespace_meta: Option<NamespaceMeta>,
+    /// Its labels.
+    pub labels: Labels,
     /// The node it is bound to.
     pub node_name: Option<String>,
     /// Annotations that start with [`PREFIX`].
@@ -182,16 +196,10 @@ impl TryFrom<&PodObject> for Pod {
             api_uid,
             namespace: name("metadata.namespace", &metadata.namespace)?,
             name: name("metadata.name", &metadata.name)?,
-            namespace_labels: None,
+            namespace_meta: None,
+            labels: labels(metadata.labels.as_ref()),
             node_name: spec.node_name.clone().filter(|node| node.len() <= MAX_NAME),
-            annotations: metadata
-                .annotations
-                .iter()
-                .flatten()
-                .filter(|(key, _)| key.starts_with(PREFIX) && key.len() <= PREFIX.len() + MAX_NAME)
-                .take(MAX_ANNOTATIONS)
-                .map(|(key, value)| (key.clone(), cut(value, MAX_VALUE + 4).to_owned()))
-                .collect(),
+            annotations: annotations(metadata.annotations.as_ref()),
             containers: containers(&path, spec, pod.status.as_ref())?,
             sidecars: Sidecar::all(spec, metadata.annotations.as_ref().unwrap_or(&BTreeMap::new())),
             ambient: annotation(AMBIENT).is_some_and(|value| value == "enabled"),
@@ -203,6 +211,20 @@ impl TryFrom<&PodObject> for Pod {
             is_static: matches!(annotation(CONFIG_SOURCE).map(String::as_str), Some("file" | "http")),
         })
     }
+}
+
+/// The annotations that start with [`PREFIX`], within bounds.
+pub(super) fn annotations(all: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let ours = all.into_iter().flatten();
+    let ours = ours.filter(|(key, _)| key.starts_with(PREFIX) && key.len() <= PREFIX.len() + MAX_NAME);
+    ours.take(MAX_ANNOTATIONS).map(|(key, value)| (key.clone(), cut(value, MAX_VALUE + 4).to_owned())).collect()
+}
+
+/// Labels within bounds: what is longer than Kubernetes allows is no label.
+pub(super) fn labels(all: Option<&Labels>) -> Labels {
+    let short = |(key, value): &(&String, &String)| key.len() <= 2 * MAX_NAME && value.len() <= MAX_NAME;
+    let kept = all.into_iter().flatten().filter(short).take(MAX_LABELS);
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Container>, PodError> {

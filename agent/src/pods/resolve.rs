@@ -1,5 +1,7 @@
 //! A pod as the core knows it: what follows from its object alone is decided here.
 
+use std::collections::BTreeMap;
+
 use conngate_common::gate::ContainerClass;
 use conngate_core::pod::{Ask, Container, Pod as CorePod, Remark};
 
@@ -7,7 +9,7 @@ use super::{
     annotations::{self, ask, unknown_keys},
     defaults::Defaults,
     no_gate::{AskedBy, NoGate, NotAsked},
-    pod::{ContainerKind, Pod},
+    pod::{ContainerKind, PREFIX, Pod},
     presets::Proxy,
     sidecar::Sidecar,
 };
@@ -21,6 +23,8 @@ pub struct Resolved {
     pub cannot: Option<(NoGate, AskedBy)>,
     /// Its proxy, and whether that is a native sidecar; `None`: none of a mesh, or it asks for no gate.
     pub proxy: Option<(Proxy, bool)>,
+    /// Where the gate's values come from, by the last part of the annotations' keys.
+    pub origins: BTreeMap<String, String>,
 }
 
 /// What `pod` asks for, given the node's `defaults`, and what its containers are.
@@ -75,5 +79,7 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
         let is_native = |sidecar: &Sidecar| sidecar.proxy == proxy && sidecar.native;
         (proxy, pod.sidecars.iter().any(is_native))
     });
-    Resolved { core, cannot, proxy }
+    let short = |key: &str| key.trim_start_matches(PREFIX).to_owned();
+    let origins = gate.iter().flat_map(|gate| &gate.origins).map(|(key, origin)| (short(key), origin.to_string()));
+    Resolved { core, cannot, proxy, origins: origins.collect() }
 }

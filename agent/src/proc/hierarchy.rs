@@ -4,8 +4,12 @@
 
 use std::{
     io,
-    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::fs::{DirEntryExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use conngate_common::id::CgroupId;
@@ -13,6 +17,7 @@ use procfs::{
     ProcError,
     process::{MountInfo, Process},
 };
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// `PROC_CGROUP_INIT_INO` in include/linux/proc_ns.h: the inode of the initial cgroup namespace.
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -31,6 +36,12 @@ pub enum HierarchyError {
     /// No cgroup2 file system is mounted.
     #[error("no cgroup2 file system is mounted: conngate needs one (mount -t cgroup2 none /sys/fs/cgroup)")]
     NotMounted,
+    /// None is, and none can be.
+    #[error("no cgroup2 file system is mounted where this process sees it, and conngate cannot mount one of its own")]
+    CannotMount {
+        /// Why.
+        source: io::Error,
+    },
     /// The process's own cgroup is not below the mount.
     #[error("this process's cgroup {path} lies outside of the cgroup2 mount {mount}")]
     Outside {
@@ -60,10 +71,11 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Finds the mount whose root is the hierarchy's own.
+    /// Finds the mount whose root is the hierarchy's own. Where none is seen (`ip netns exec` puts an empty /sys in the place of
+    /// the machine's), a mount of our own, which nobody else sees.
     ///
     /// # Errors
-    /// When none is mounted, or this process lives in a cgroup namespace.
+    /// When there is none, or this process lives in a cgroup namespace.
     pub fn find() -> Result<Self, HierarchyError> {
         let namespace = std::fs::metadata("/proc/self/ns/cgroup")
             .map_err(|source| HierarchyError::Read { path: "/proc/self/ns/cgroup".into(), source })?;
@@ -73,7 +85,10 @@ impl Hierarchy {
         let mounts = Process::myself()
             .and_then(|process| process.mountinfo())
             .map_err(|source| HierarchyError::Proc { what: "mountinfo", source })?;
-        Self::among(mounts.0.iter()).ok_or(HierarchyError::NotMounted)
+        match Self::among(mounts.0.iter()) {
+            Some(found) => Ok(found),
+            None => own_mount().map(|mount| Self { mount }).map_err(|source| HierarchyError::CannotMount { source }),
+        }
     }
 
     fn among<'a>(mounts: impl Iterator<Item = &'a MountInfo>) -> Option<Self> {
@@ -108,6 +123,22 @@ impl Hierarchy {
         let depth = cgroup.strip_prefix(&self.mount).map_or(0, |relative| relative.components().count());
         u32::try_from(depth).unwrap_or(u32::MAX)
     }
+}
+
+/// Mounts the hierarchy where no path leads to (fsopen and fsmount, Linux 5.2): the path is that of the descriptor, which this
+/// process and those that it forks keep, and those that it starts do not get.
+fn own_mount() -> io::Result<PathBuf> {
+    static MOUNT: OnceLock<OwnedFd> = OnceLock::new();
+    let mount = match MOUNT.get() {
+        Some(mount) => mount,
+        None => {
+            let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_create(context.as_fd())?;
+            let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+            MOUNT.get_or_init(|| mount)
+        }
+    };
+    Ok(format!("/proc/self/fd/{}", mount.as_raw_fd()).into())
 }
 
 /// The id of the cgroup at `path`: its directory's inode.

@@ -17,13 +17,16 @@ use serde_json::json;
 use tokio::{net::UnixStream, sync::broadcast};
 
 use super::{
-    ServerState,
+    ServerState, http,
     queries::{Question, Refusal, Which},
 };
-use crate::view::{
-    Time, VERSION,
-    event::{Event, What},
-    open::Opened,
+use crate::{
+    log_tail,
+    view::{
+        Time, VERSION,
+        event::{Event, What},
+        open::Opened,
+    },
 };
 
 /// Who asks.
@@ -54,6 +57,9 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/events", get(recent))
         .route("/v1/events/follow", get(follow))
         .route("/v1/report", get(report))
+        .route("/v1/log", get(async || log_tail::last()))
+        .route("/metrics", get(http::metrics))
+        .route("/readyz", get(http::readyz))
         .fallback(async || error(StatusCode::NOT_FOUND, "no such path"))
         .with_state(state)
 }

@@ -47,7 +47,7 @@ pub fn serve(server: &Handle, address: SocketAddr, state: ServerState) -> io::Re
     Ok(bound)
 }
 
-async fn metrics(State(state): State<ServerState>) -> Response {
+pub(super) async fn metrics(State(state): State<ServerState>) -> Response {
     let snapshot = state.queries.scrape().await;
     match super::metrics::text(&state.recorded, &state.conditions, state.started, snapshot.as_ref()) {
         Ok(text) => ([(CONTENT_TYPE, super::metrics::CONTENT_TYPE)], text).into_response(),
@@ -66,7 +66,7 @@ async fn healthz(State(state): State<ServerState>) -> (StatusCode, String) {
     }
 }
 
-async fn readyz(State(ServerState { conditions, .. }): State<ServerState>) -> (StatusCode, String) {
+pub(super) async fn readyz(State(ServerState { conditions, .. }): State<ServerState>) -> (StatusCode, String) {
     let missing = conditions.missing();
     if missing.is_empty() {
         let degraded = conditions.degraded().map(|why| format!("degraded: {why}\n"));

@@ -37,6 +37,11 @@ impl Tools {
         self.template(&["--skip-tests"], values)
     }
 
+    /// As [`Tools::render`], with the values in `file`, relative to the checkout.
+    pub(crate) fn render_with(&self, file: &str) -> Result<String> {
+        self.template(&["--skip-tests", "--values", file], &[])
+    }
+
     /// What `helm test` runs.
     pub(crate) fn render_tests(&self) -> Result<String> {
         self.template(&["--show-only", "templates/tests/*.yaml"], &[])

@@ -14,7 +14,7 @@ use super::{
 use crate::workspace::root;
 
 /// A value, another one than its default, and what only then is rendered.
-const SET: [(&str, &str, &str); 58] = [
+const SET: [(&str, &str, &str); 61] = [
     ("nameOverride", r#""gate""#, "app.kubernetes.io/name: gate"),
     ("fullnameOverride", r#""gate""#, "name: gate"),
     ("image.repository", r#""example.org/c""#, "image: example.org/c:"),
@@ -30,7 +30,12 @@ const SET: [(&str, &str, &str); 58] = [
     ("defaultMode", r#""retry""#, "- --default-mode=retry"),
     ("defaultMode", r#""observe""#, "- --default-mode=observe"),
     ("namespaceSelector", r#""a=b,c!=d""#, "--namespace-selector=a=b,c!=d"),
-    ("namespaceSelector", r#""a=b""#, "resources: [namespaces]\n    verbs: [list, watch]"),
+    (
+        "defaults",
+        r#"[{"mode":"hold","namespaceSelector":{"matchLabels":{"istio-injection":"enabled"}},"timeout":"90s"}]"#,
+        r#"- "--default={\"mode\":\"hold\",\"namespaceSelector\":{\"matchLabels\":{\"istio-injection\":\"enabled\"}},\"timeout\":\"90s\"}""#,
+    ),
+    ("admissionPolicy.enabled", "true", "kind: ValidatingAdmissionPolicy\n"),
     ("podSource", r#""apiserver""#, "- --pod-source=apiserver"),
     ("podSource", r#""kubelet""#, "- --pod-source=kubelet"),
     ("kubelet.url", r#""https://$(HOST_IP):1""#, "--kubelet-url=https://$(HOST_IP):1"),
@@ -77,10 +82,12 @@ const SET: [(&str, &str, &str); 58] = [
     ("seLinuxOptions", r#"{"type":"other_t"}"#, "type: other_t"),
     ("serviceAccount.name", r#""other""#, "serviceAccountName: other"),
     ("serviceAccount.annotations", r#"{"x":"y"}"#, "annotations:\n    x: \"y\""),
+    ("securityContextConstraints.enabled", "true", "- system:serviceaccount:conngate-system:conngate"),
+    ("resourceQuota.enabled", "true", "pods: \"10000\""),
 ];
 
 /// A switch, a value that does something only when it is on, and what then is rendered.
-const SET_WITH: [(&str, &str, &str, &str); 18] = [
+const SET_WITH: [(&str, &str, &str, &str); 23] = [
     ("podMonitor.enabled", "podMonitor.labels", r#"{"release":"p"}"#, "release: p"),
     ("podMonitor.enabled", "podMonitor.interval", r#""7s""#, "interval: 7s"),
     ("podMonitor.enabled", "podMonitor.scrapeTimeout", r#""6s""#, "scrapeTimeout: 6s"),
@@ -129,11 +136,18 @@ const SET_WITH: [(&str, &str, &str, &str); 18] = [
     ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "- Egress\n"),
     ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "egress:\n    - ports:"),
     ("networkPolicy.enabled", "listen.port", "80", "- protocol: TCP\n          port: 80"),
+    ("admissionPolicy.enabled", "admissionPolicy.action", r#""Deny""#, "validationActions: [Deny]"),
+    ("resourceQuota.enabled", "resourceQuota.pods", "7", "pods: \"7\""),
+    ("resourceQuota.enabled", "priorityClassName", r#""high""#, "values: [high]"),
+    ("securityContextConstraints.enabled", "capabilities.sysResource", "true", "\n  - SYS_RESOURCE"),
+    ("securityContextConstraints.enabled", "hostNetwork", "true", "allowHostPorts: true"),
 ];
 
 /// A value that takes something away, and what then is not rendered any more.
-const UNSET: [(&str, &str, &str); 7] = [
+const UNSET: [(&str, &str, &str); 9] = [
     ("priorityClassName", r#""""#, "priorityClassName"),
+    ("namespaceAnnotations", "false", "--namespace-annotations"),
+    ("namespaceAnnotations", "false", "resources: [namespaces]"),
     ("podSource", r#""apiserver""#, "nodes/pods"),
     ("podSource", r#""kubelet""#, "resources: [pods]"),
     ("service.enabled", "false", "kind: Service\n"),
@@ -143,7 +157,7 @@ const UNSET: [(&str, &str, &str); 7] = [
 ];
 
 /// A wrong value, and the place that Helm's message names.
-const REFUSED: [(&str, &str, &str); 35] = [
+const REFUSED: [(&str, &str, &str); 41] = [
     ("defaultMod", r#""hold""#, "'defaultMod' not allowed"),
     ("image.tagg", r#""x""#, "'tagg' not allowed"),
     ("image.tag", "1.5", "/image/tag"),
@@ -152,6 +166,10 @@ const REFUSED: [(&str, &str, &str); 35] = [
     ("defaultMode", r#""on""#, "/defaultMode"),
     ("defaultMode", "true", "/defaultMode"),
     ("namespaceSelector", r#"{"a":"b"}"#, "/namespaceSelector"),
+    ("namespaceAnnotations", r#""on""#, "/namespaceAnnotations"),
+    ("defaults", r#"[{"timeout":"9s"}]"#, "/defaults/0"),
+    ("defaults", r#"[{"mode":"hold","selector":"a=b"}]"#, "'selector' not allowed"),
+    ("admissionPolicy.action", r#""Block""#, "/admissionPolicy/action"),
     ("podSource", r#""cri""#, "/podSource"),
     ("podSource", r#""file""#, "/podManifests"),
     ("podManifests", r#""pods.yaml""#, "/podManifests"),
@@ -179,10 +197,16 @@ const REFUSED: [(&str, &str, &str); 35] = [
     ("extraArgs", r#""--x""#, "/extraArgs"),
     ("livenessProbe.httpGet", "{}", "/livenessProbe"),
     ("podAnnotations", r#"{"a":false}"#, "/podAnnotations/a"),
+    ("securityContextConstraints.create", "true", "'create' not allowed"),
+    ("resourceQuota.pods", r#""10""#, "/resourceQuota/pods"),
 ];
 
 /// Values that are right alone and wrong together, and what Helm's message says.
-const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 2] = [
+const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 3] = [
+    (
+        [("resourceQuota.enabled", "true"), ("priorityClassName", r#""""#)],
+        "resourceQuota.enabled needs priorityClassName",
+    ),
     ([("podMonitor.enabled", "true"), ("serviceMonitor.enabled", "true")], "both would scrape every agent twice"),
     (
         [("serviceMonitor.enabled", "true"), ("service.enabled", "false")],

@@ -10,8 +10,8 @@ use super::{
 const LIBRARY: &str = "agent/src/";
 
 /// The rooms, each of which may name those before it.
-const ROOMS: [&str; 12] =
-    ["metrics", "proc", "bpf", "net", "hand", "pods", "view", "report", "serve", "driver", "daemon", "cli"];
+const ROOMS: [&str; 11] =
+    ["metrics", "proc", "bpf", "net", "hand", "pods", "report", "serve", "driver", "daemon", "cli"];
 
 /// What is wrong with what `file` names.
 pub(crate) fn findings(file: &File) -> Vec<Finding> {

@@ -7,6 +7,7 @@ mod sources;
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use conngate_common::gate::Mode;
 
 use self::sources::SourceOptions;
 use super::{Programs, log::LogFormat};
@@ -15,7 +16,7 @@ use crate::{
     daemon,
     daemon::Config,
     exit::Exit,
-    pods::defaults::{DefaultMode, Defaults, NamespaceSelector},
+    pods::defaults::{DefaultMode, Defaults, NamespaceSelector, Selection},
     serve::{metrics::PodSeries, socket},
     shortage,
 };
@@ -37,6 +38,13 @@ pub struct Options {
     /// The namespaces in which --default-mode holds, as a Kubernetes label selector; all when absent.
     #[arg(long, value_name = "SELECTOR")]
     pub namespace_selector: Option<NamespaceSelector>,
+    /// Take the conngate.io annotations of a namespace for its pods' defaults.
+    #[arg(long)]
+    pub namespace_annotations: bool,
+    /// What some pods get that say nothing, as a JSON object of mode and, as wanted, namespaceSelector, podSelector, timeout, onTimeout,
+    /// proxy and name; repeatable, the first that selects a pod is for it. All of these come before --default-mode.
+    #[arg(long = "default", value_name = "JSON")]
+    pub defaults: Vec<Selection>,
     /// The kubelet's kubepods cgroup or a directory above it; found when absent.
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
@@ -114,9 +122,14 @@ fn run(options: Options) -> anyhow::Result<()> {
     shortage::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let defaults = Defaults { mode: options.default_mode.into(), namespaces: options.namespace_selector };
+        let last = Option::<Mode>::from(options.default_mode);
+        let last = last.map(|mode| Selection::of_mode(mode, options.namespace_selector));
+        let defaults = Defaults {
+            namespace_annotations: options.namespace_annotations,
+            selections: options.defaults.into_iter().chain(last).collect(),
+        };
         let config = Config {
-            sources: options.sources.config(options.node_name, defaults.needs_namespace_labels()).await?,
+            sources: options.sources.config(options.node_name, defaults.needs_namespaces()).await?,
             defaults,
             cgroup_root: options.cgroup_root,
             bpffs: options.bpffs,

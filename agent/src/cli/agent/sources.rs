@@ -48,11 +48,11 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// The sources' configuration; `namespace_labels`: those of namespaces are needed.
+    /// The sources' configuration; `namespaces`: what they say is needed.
     ///
     /// # Errors
     /// When there is no way to the API server although there must be one, or the kubelet is wanted and not trusted.
-    pub async fn config(self, node_name: Option<String>, namespace_labels: bool) -> anyhow::Result<Config> {
+    pub async fn config(self, node_name: Option<String>, namespaces: bool) -> anyhow::Result<Config> {
         let kubelet = self.kubelet()?;
         let kind = match (self.pod_source, &kubelet) {
             (Kind::Kubelet, None) => {
@@ -71,13 +71,13 @@ impl SourceOptions {
         let client = runtime.spawn(source::client()).await.context("the API server's configuration")?;
         let client = match (client, kind) {
             (Ok(client), _) => Some(client),
-            (Err(error), Kind::Kubelet | Kind::File) if !namespace_labels => {
+            (Err(error), Kind::Kubelet | Kind::File) if !namespaces => {
                 tracing::info!(error = error_chain(&error), "no Kubernetes Events");
                 None
             }
             (Err(error), _) => return Err(error.into()),
         };
-        Ok(Config { runtime, kind, node_name, client, kubelet, manifests: self.pod_manifests, namespace_labels })
+        Ok(Config { runtime, kind, node_name, client, kubelet, manifests: self.pod_manifests, namespaces })
     }
 
     fn kubelet(&self) -> anyhow::Result<Option<KubeletConfig>> {

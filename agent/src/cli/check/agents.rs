@@ -9,11 +9,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::Method;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Finding, Level};
 use crate::{
     cli::client::send,
     metrics::declared::{BUILD_INFO, PROGRAM_ATTACHED},
     printable::printable,
+    view::check::{Finding, Level, Subject},
 };
 
 /// How long one question may take.
@@ -28,7 +28,7 @@ pub(super) async fn findings(name: &str) -> Vec<Finding> {
         Ok(addresses) => addresses,
         Err(error) => {
             let means = "no agent can be found; HOST:PORT is wanted";
-            return vec![Finding::new(Level::Fail, "agents", format!("{name}: {error}"), means)];
+            return vec![Finding::new(Level::Fail, Subject::Agents, format!("{name}: {error}"), means)];
         }
     };
     // Sorted, and each once.
@@ -39,7 +39,7 @@ pub(super) async fn findings(name: &str) -> Vec<Finding> {
             Ok(version) => (Level::Ok, format!("{address} ready, {version}"), "it gates the pods of its node"),
             Err(error) => (Level::Fail, format!("{address}: {error:#}"), "pods of its node may not be held"),
         };
-        findings.push(Finding::new(found.0, "agent", printable(&found.1, 1000), found.2));
+        findings.push(Finding::new(found.0, Subject::Agent, printable(&found.1, 1000), found.2));
     }
     findings
 }

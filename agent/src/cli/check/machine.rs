@@ -2,47 +2,53 @@
 //!
 //! Knows nothing of a running agent. Loads the programs to have the kernel's own word, and attaches nothing.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use conngate_common::counter::Program;
 use nix::sys::utsname::uname;
 
-use super::{Finding, Level};
 use crate::{
     bpf::{
         features::kernel_version,
         load,
         load::{LoadError, without},
         object::Object,
-        query::{Hook, conflict, neighbours},
+        pins,
+        query::{Hook, Neighbours, conflict, names, neighbours},
         v1, verifier,
     },
     capabilities::NEEDED,
     cli::Programs,
     errors::error_chain,
+    printable::printable,
     proc::{
         hierarchy::{Hierarchy, HierarchyError},
         kubepods::Kubepods,
     },
+    view::check::{Finding, Level, Subject},
 };
 
 /// All findings: of the own cgroup, which `conngate run` gates, and of `kubepods`, which the agent does.
-pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>) -> Vec<Finding> {
+pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>, bpffs: &Path) -> Vec<Finding> {
     let mut findings = vec![kernel()];
     findings.extend(capabilities());
     let hierarchy = Hierarchy::find();
     findings.push(cgroup2(&hierarchy));
     findings.extend(programs(options));
     if let Ok(hierarchy) = &hierarchy {
+        let known = Known { ours: pins::programs(bpffs), names: names() };
         match hierarchy.own() {
-            Ok(own) => findings.extend(Hook::ALL.map(|hook| neighbour(&own, hierarchy, hook))),
+            Ok(own) => findings.extend(known.findings("this process's cgroup", &own, hierarchy)),
             Err(error) => {
                 let means = "nothing can be attached";
-                findings.push(Finding::new(Level::Fail, "neighbours", error_chain(&error), means));
+                findings.push(Finding::new(Level::Fail, Subject::Neighbours, error_chain(&error), means));
             }
         }
-        let pods = kubepods.into_iter().flat_map(|kubepods| Hook::ALL.map(|hook| (&kubepods.path, hook)));
-        findings.extend(pods.map(|(path, hook)| neighbour(path, hierarchy, hook)));
+        let pods = kubepods.into_iter();
+        findings.extend(pods.flat_map(|kubepods| known.findings("kubepods", &kubepods.path, hierarchy)));
     }
     findings
 }
@@ -50,7 +56,12 @@ pub(super) fn findings(options: &Programs, kubepods: Option<&Kubepods>) -> Vec<F
 fn kernel() -> Finding {
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let level = if kernel_version() >= (5, 10) { Level::Ok } else { Level::Fail };
-    Finding::new(level, "kernel", release, "5.10 or later is needed; what counts is whether it accepts the programs")
+    Finding::new(
+        level,
+        Subject::Kernel,
+        release,
+        "5.10 or later is needed; what counts is whether it accepts the programs",
+    )
 }
 
 fn capabilities() -> Vec<Finding> {
@@ -58,14 +69,14 @@ fn capabilities() -> Vec<Finding> {
     let finding = |(capability, purpose): (caps::Capability, &str)| {
         let has = effective.contains(&capability);
         let (level, found) = if has { (Level::Ok, "present") } else { (Level::Fail, "missing") };
-        Finding::new(level, "capability", format!("{capability} {found}"), format!("needed to {purpose}"))
+        Finding::new(level, Subject::Capability, format!("{capability} {found}"), format!("needed to {purpose}"))
     };
     NEEDED.into_iter().map(finding).collect()
 }
 
 fn cgroup2(hierarchy: &Result<Hierarchy, HierarchyError>) -> Finding {
     let failed = |error: &HierarchyError| {
-        Finding::new(Level::Fail, "cgroup2", error_chain(error), "programs cannot be attached")
+        Finding::new(Level::Fail, Subject::Cgroup2, error_chain(error), "programs cannot be attached")
     };
     let hierarchy = match hierarchy {
         Ok(hierarchy) => hierarchy,
@@ -74,7 +85,7 @@ fn cgroup2(hierarchy: &Result<Hierarchy, HierarchyError>) -> Finding {
     match hierarchy.own() {
         Ok(own) => {
             let found = format!("mounted at {}, own cgroup {}", hierarchy.mount.display(), own.display());
-            Finding::new(Level::Ok, "cgroup2", found, "programs are attached there")
+            Finding::new(Level::Ok, Subject::Cgroup2, found, "programs are attached there")
         }
         Err(error) => failed(&error),
     }
@@ -89,38 +100,84 @@ fn programs(programs: &Programs) -> Vec<Finding> {
     });
     let (costs, loaded) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return vec![Finding::new(Level::Fail, "program", error_chain(&error), "nothing can be held")],
+        Err(error) => {
+            return vec![Finding::new(Level::Fail, Subject::Program, error_chain(&error), "nothing can be held")];
+        }
     };
     let accepted = Program::ALL.iter().filter(|program| !loaded.is_refused(**program)).map(|program| {
         let cost = costs
             .get(program)
             .map(|cost| format!(", {} instructions verified, {} bytes of stack", cost.instructions, cost.stack));
-        Finding::new(Level::Ok, "program", format!("{program}{}", cost.unwrap_or_default()), "accepted by the verifier")
+        Finding::new(
+            Level::Ok,
+            Subject::Program,
+            format!("{program}{}", cost.unwrap_or_default()),
+            "accepted by the verifier",
+        )
     });
     let accepted: Vec<_> = accepted.collect();
     let lacks = loaded.lacks().into_iter().map(|lack| (Level::Warn, lack));
     let lacks = lacks.chain(v1::lack().map(|lack| (Level::Fail, lack)));
-    let lacks =
-        lacks.map(|(level, lack)| Finding::new(level, "lacks", format!("{}, {}", lack.what, lack.why), lack.means));
+    let lacks = lacks
+        .map(|(level, lack)| Finding::new(level, Subject::Lacks, format!("{}, {}", lack.what, lack.why), lack.means));
     accepted.into_iter().chain(lacks).collect()
 }
 
-/// Who else is attached at `hook` above the cgroup that is to be gated.
-fn neighbour(gated: &Path, hierarchy: &Hierarchy, hook: Hook) -> Finding {
-    let name = format!("{} at {}", hook.name(), gated.display());
-    let finding = |level, found, means| Finding::new(level, "neighbours", found, means);
-    let found = conflict(gated, &hierarchy.mount, hook)
-        .and_then(|conflict| Ok((conflict, neighbours(gated, &hierarchy.mount, hook)?)));
-    match found {
-        Err(error) => finding(Level::Warn, format!("{name}: {error}"), "conflicts cannot be seen"),
-        Ok((None, others)) => {
-            let programs: u32 = others.iter().map(|neighbour| neighbour.programs).sum();
-            finding(Level::Ok, format!("{name}: {programs} other"), "programs share the hook")
+/// What is known of programs that are attached.
+struct Known {
+    /// The ids of those that an agent has pinned.
+    ours: BTreeSet<u32>,
+    /// The name of each.
+    names: BTreeMap<u32, String>,
+}
+
+impl Known {
+    /// Who else is attached above `gated`, which goes by the name of `place`: one finding where all share, and one for each
+    /// hook where that is not so.
+    fn findings(&self, place: &str, gated: &Path, hierarchy: &Hierarchy) -> Vec<Finding> {
+        let (mut findings, mut others) = (Vec::new(), Vec::new());
+        for hook in Hook::ALL {
+            let finding =
+                |level, found, means| Finding::new(level, Subject::Neighbours, format!("{place}: {found}"), means);
+            let found = conflict(gated, &hierarchy.mount, hook)
+                .and_then(|conflict| Ok((conflict, neighbours(gated, &hierarchy.mount, hook)?)));
+            match found {
+                Err(error) => {
+                    findings.push(finding(
+                        Level::Warn,
+                        format!("{}: {error}", hook.name()),
+                        "conflicts cannot be seen",
+                    ));
+                }
+                Ok((None, found)) => others.extend(self.others(hook, &found)),
+                Ok((Some(conflict), _)) => {
+                    let level = if hook == Hook::Egress { Level::Fail } else { Level::Warn };
+                    let program = Program::ALL.iter().find(|program| Hook::of(**program) == hook);
+                    findings.push(finding(level, conflict, program.map_or("", |program| without(*program))));
+                }
+            }
         }
-        Ok((Some(conflict), _)) => {
-            let level = if hook == Hook::Egress { Level::Fail } else { Level::Warn };
-            let program = Program::ALL.iter().find(|program| Hook::of(**program) == hook);
-            finding(level, format!("{name}: {conflict}"), program.map_or("", |program| without(*program)))
+        if findings.is_empty() {
+            let (found, means) = match others.as_slice() {
+                [] => ("no program of others".to_owned(), "nobody else has our hooks"),
+                others => (others.join(", "), "programs share the hooks"),
+            };
+            findings.push(Finding::new(Level::Ok, Subject::Neighbours, format!("{place}: {found}"), means));
+        }
+        findings
+    }
+
+    /// Those at `hook` that are not ours, in words.
+    fn others(&self, hook: Hook, found: &[Neighbours]) -> Option<String> {
+        let programs = found.iter().flat_map(|neighbours| &neighbours.programs);
+        let others: Vec<_> = programs.filter(|id| !self.ours.contains(id)).map(|id| self.name(*id)).collect();
+        (!others.is_empty()).then(|| format!("{} other at {} ({})", others.len(), hook.name(), others.join(", ")))
+    }
+
+    fn name(&self, id: u32) -> String {
+        match self.names.get(&id) {
+            Some(name) if !name.is_empty() => printable(name, 32),
+            Some(_) | None => format!("program {id}"),
         }
     }
 }

@@ -6,15 +6,21 @@ use std::path::Path;
 
 use hyper::Method;
 
-use super::{Finding, Level};
 use crate::{
-    bpf::pins, cli::client::Client, errors::error_chain, printable::printable, proc::kubepods::Kubepods,
-    view::status::Status,
+    bpf::pins,
+    cli::client::Client,
+    errors::error_chain,
+    printable::printable,
+    proc::kubepods::Kubepods,
+    view::{
+        check::{Finding, Level, Subject},
+        status::Status,
+    },
 };
 
 /// The root of the node's pods, in the directory that was `chosen` or anywhere.
 pub(super) fn kubepods(chosen: Option<&Path>) -> (Option<Kubepods>, Finding) {
-    let finding = |level, found, means| Finding::new(level, "kubepods", found, means);
+    let finding = |level, found, means| Finding::new(level, Subject::Kubepods, found, means);
     match Kubepods::find(chosen) {
         Ok(Some(kubepods)) => {
             let path = kubepods.path.display().to_string();
@@ -33,21 +39,23 @@ pub(super) fn kubepods(chosen: Option<&Path>) -> (Option<Kubepods>, Finding) {
 /// What an agent has pinned; a node wants a place for it.
 pub(super) fn pins(bpffs: &Path, is_node: bool) -> Finding {
     match pins::pinned(bpffs) {
-        Ok(pinned) if pinned.is_empty() => Finding::new(Level::Ok, "pins", "none", "no agent has left programs here"),
+        Ok(pinned) if pinned.is_empty() => {
+            Finding::new(Level::Ok, Subject::Pins, "none", "no agent has left programs here")
+        }
         Ok(pinned) => {
-            Finding::new(Level::Ok, "pins", pinned.join(", "), "programs stay attached while an agent restarts")
+            Finding::new(Level::Ok, Subject::Pins, pinned.join(", "), "programs stay attached while an agent restarts")
         }
         Err(error) => {
             let level = if is_node { Level::Warn } else { Level::Ok };
             let means = "an agent can pin nothing: its restart lets go of what is held";
-            Finding::new(level, "pins", error_chain(&error), means)
+            Finding::new(level, Subject::Pins, error_chain(&error), means)
         }
     }
 }
 
 /// The agent of this machine.
 pub(super) async fn agent(client: &Client) -> Finding {
-    let finding = |level, found: String, means: &str| Finding::new(level, "agent", found, means);
+    let finding = |level, found: String, means: &str| Finding::new(level, Subject::Agent, found, means);
     if !client.socket.exists() {
         return finding(
             Level::Ok,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pods::{
-    pod::Container,
+    pod::{Container, NamespaceMeta},
     testing::{json_pod, parsed, pod, uid},
 };
 
@@ -15,6 +15,20 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
         annotations.iter().map(|(key, value)| (format!("conngate.io/{key}"), (*value).to_owned())).collect();
     pod.containers.insert(0, Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false, id: None });
     pod
+}
+
+fn by_default(mode: Mode, namespaces: Option<&str>) -> Defaults {
+    let namespaces = namespaces.map(|namespaces| namespaces.parse().unwrap());
+    Defaults { namespace_annotations: false, selections: vec![Selection::of_mode(mode, namespaces)] }
+}
+
+/// What a namespace says with these labels and annotations.
+fn says(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> NamespaceMeta {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    NamespaceMeta {
+        labels: labels.iter().map(owned).collect(),
+        annotations: annotations.iter().map(|(key, value)| owned(&(&*format!("conngate.io/{key}"), value))).collect(),
+    }
 }
 
 fn gate(annotations: &[(&str, &str)]) -> PodAsk {
@@ -108,7 +122,7 @@ fn ask_every_preset_gives_a_gate() {
 
 #[test]
 fn ask_annotation_wins_over_the_default() {
-    let on = Defaults { mode: Some(Mode::Observe), namespaces: None };
+    let on = by_default(Mode::Observe, None);
     assert_eq!(none(&annotated(&[("mode", "off")]), &on), NotAsked::Off);
     assert_eq!(none(&annotated(&[]), &Defaults::default()), NotAsked::Default);
     let mode = |annotations: &[(&str, &str)]| match ask(&annotated(annotations), &on).unwrap() {
@@ -121,13 +135,46 @@ fn ask_annotation_wins_over_the_default() {
 
 #[test]
 fn ask_default_holds_for_selected_namespaces_only() {
-    let defaults = Defaults { mode: Some(Mode::Hold), namespaces: Some("mesh=on".parse().unwrap()) };
+    let defaults = by_default(Mode::Hold, Some("mesh=on"));
     let mut pod = annotated(&[]);
     assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown);
-    pod.namespace_labels = Some([("mesh".to_owned(), "off".to_owned())].into());
+    pod.namespace_meta = Some(says(&[("mesh", "off")], &[]));
     assert_eq!(none(&pod, &defaults), NotAsked::NamespaceNotSelected);
-    pod.namespace_labels = Some([("mesh".to_owned(), "on".to_owned())].into());
+    pod.namespace_meta = Some(says(&[("mesh", "on")], &[]));
     assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(_))));
+}
+
+#[test]
+fn ask_each_value_is_the_pods_then_its_namespaces_then_the_selections() {
+    let selection = r#"{"name":"mesh","mode":"retry","timeout":"20s","onTimeout":"reset","proxy":"linkerd"}"#;
+    let defaults = Defaults { namespace_annotations: true, selections: vec![selection.parse().unwrap()] };
+    let mut pod = annotated(&[("proxy", "istio")]);
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown, "its namespace may say off");
+    pod.namespace_meta = Some(says(&[], &[("mode", "hold"), ("timeout", "90s")]));
+    let Ok(Ask::Gate(gate)) = ask(&pod, &defaults) else { panic!("a gate") };
+    let policy = gate.spec.policy;
+    assert_eq!((policy.mode, policy.timeout), (Mode::Hold, Duration::from_secs(90)));
+    assert_eq!((policy.on_timeout, gate.proxy), (OnTimeout::Reset, Some(Proxy::Istio)));
+    let origin = |key: &str| gate.origins.get(key).map(ToString::to_string);
+    assert_eq!(origin(MODE).as_deref(), Some("namespace shop"));
+    assert_eq!(origin(ON_TIMEOUT).as_deref(), Some("the default mesh"));
+    assert_eq!((origin(PROXY).as_deref(), origin(REGATE)), (Some("the pod"), None));
+    pod.namespace_meta = Some(says(&[], &[("mode", "off")]));
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceOff);
+    pod.annotations.insert(MODE.to_owned(), "observe".to_owned());
+    assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(gate)) if gate.spec.policy.mode == Mode::Observe));
+    let unasked = Defaults { namespace_annotations: false, selections: Vec::new() };
+    pod.annotations.clear();
+    assert_eq!(none(&pod, &unasked), NotAsked::Default, "where they do not count, nobody reads them");
+}
+
+#[test]
+fn ask_bad_value_of_a_namespace_is_named_as_its_own() {
+    let defaults = Defaults { namespace_annotations: true, selections: Vec::new() };
+    let mut pod = annotated(&[]);
+    pod.namespace_meta = Some(says(&[], &[("mode", "hodl")]));
+    let bad = ask(&pod, &defaults).unwrap_err().to_string();
+    assert!(bad.starts_with("conngate.io/mode of namespace shop is `hodl`; allowed: hold, "), "{bad}");
 }
 
 #[test]
@@ -161,6 +208,35 @@ fn ask_each_bad_value_is_named_with_key_value_and_what_is_allowed() {
         assert!(text.starts_with(&format!("conngate.io/{key} is `{value}`; allowed: ")), "{text}");
         assert!(text.contains(allowed), "{text}");
     }
+}
+
+/// Good and bad values of each key. The node tests ask the API server the same, where the chart's admission policy judges.
+const VALUES: &str = include_str!("../annotation_values.json");
+
+#[test]
+fn ask_of_each_value_in_the_table_is_as_the_table_says() {
+    let table: serde_json::Map<String, serde_json::Value> = serde_json::from_str(VALUES).unwrap();
+    assert_eq!(
+        table.keys().collect::<BTreeSet<_>>(),
+        KEYS.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>().iter().collect()
+    );
+    for (key, values) in &table {
+        for (kind, is_good) in [("good", true), ("bad", false)] {
+            for value in values[kind].as_array().unwrap() {
+                let value = value.as_str().unwrap();
+                let mut pod = annotated(&[("mode", "hold")]);
+                pod.annotations.insert(key.clone(), value.to_owned());
+                assert_eq!(ask(&pod, &Defaults::default()).is_ok(), is_good, "{key}: {value:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn proxies_of_the_charts_admission_policy_are_those_that_there_are() {
+    let policy = include_str!("../../../../deploy/helm/conngate/templates/admissionpolicy.yaml");
+    let words = Proxy::ALL.map(|proxy| format!("'{}'", proxy.word())).join(", ");
+    assert!(policy.contains(&format!("[{words}, 'none']")), "{words}");
 }
 
 #[test]
@@ -202,11 +278,40 @@ fn ask_pod_without_a_known_proxy_cannot_have_a_gate_in_any_mode() {
         // `envoy` may be anything.
         assert_eq!(cannot(&beside(&["envoy"], &[("mode", mode)])), NoGate::NoProxy);
     }
-    let on = Defaults { mode: Some(Mode::Hold), namespaces: None };
+    let on = by_default(Mode::Hold, None);
     assert_eq!(ask(&beside(&[], &[]), &on), Ok(Ask::Cannot(NoGate::NoProxy, AskedBy::Default)));
     assert_eq!(none(&beside(&[], &[("mode", "off")]), &on), NotAsked::Off);
     let text = ask(&beside(&[], &[("mode", "hold"), ("timeout", "x"), ("proxy", "y")]), &on).unwrap_err().to_string();
     assert!(text.contains("timeout is `x`") && text.contains("proxy is `y`"), "{text}");
+}
+
+#[test]
+fn ask_pod_whose_namespace_may_still_say_its_proxy_is_undecided() {
+    let defaults = Defaults { namespace_annotations: true, selections: Vec::new() };
+    let mut pod = beside(&[], &[("mode", "hold")]);
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown);
+    pod.namespace_meta = Some(says(&[], &[("proxy", "linkerd")]));
+    assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(gate)) if gate.proxy == Some(Proxy::Linkerd)));
+    pod.namespace_meta = Some(says(&[], &[]));
+    assert_eq!(ask(&pod, &defaults), Ok(Ask::Cannot(NoGate::NoProxy, AskedBy::Annotation)));
+    pod.annotations.clear();
+    pod.namespace_meta = Some(says(&[], &[("mode", "hold")]));
+    assert_eq!(ask(&pod, &defaults), Ok(Ask::Cannot(NoGate::NoProxy, AskedBy::Default)));
+    (pod.namespace_meta, pod.host_network) = (None, true);
+    pod.annotations = annotated(&[("mode", "hold")]).annotations;
+    assert_eq!(ask(&pod, &defaults), Ok(Ask::Cannot(NoGate::HostNetwork, AskedBy::Annotation)));
+}
+
+#[test]
+fn ask_proxy_none_takes_the_capture_ports_of_its_namespace() {
+    let defaults = Defaults { namespace_annotations: true, selections: Vec::new() };
+    let mut pod = beside(&[], &[("mode", "hold"), ("proxy", "none")]);
+    assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown);
+    pod.namespace_meta = Some(says(&[], &[]));
+    let bad = ask(&pod, &defaults).unwrap_err().to_string();
+    assert!(bad.ends_with("or none beside conngate.io/capture-ports"), "{bad}");
+    pod.namespace_meta = Some(says(&[], &[("capture-ports", "5432")]));
+    assert!(matches!(ask(&pod, &defaults), Ok(Ask::Gate(gate)) if gate.spec.capture_ports.0[0] == 5432));
 }
 
 #[test]
@@ -237,7 +342,7 @@ fn ask_proxy_none_is_as_the_other_annotations_say() {
     assert_eq!((gate.proxy, gate.spec.capture_ports.0[..2].to_vec()), (None, vec![5432, 0]));
     assert_eq!((gate.spec.policy.readiness, gate.spec.ready_url), (Readiness::Listener, None));
     assert_eq!(gate.spec.exempt_uids, [NO_UID; MAX_EXEMPT_UIDS]);
-    let named = PodAsk { spec: self::gate(&given[..1]).spec, proxy: gate.proxy, containers: gate.containers };
+    let named = PodAsk { spec: self::gate(&given[..1]).spec, ..*gate };
     assert_eq!(named.class_of("cloud-sql-proxy", ContainerKind::App), ContainerClass::Exempt);
     let with_url = [&given[..], &[("ready-url", "http://localhost:9090/startup")]].concat();
     let Ok(Ask::Gate(gate)) = ask(&beside(&[], &with_url), &Defaults::default()) else { panic!() };

@@ -11,7 +11,7 @@ use std::{
 
 use super::{SourceEvent, SourceName, SourceState, asks::MOST, report::Report};
 use crate::{
-    pods::pod::{Labels, Pod},
+    pods::pod::{NamespaceMeta, Pod},
     uid::PodUid,
 };
 
@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct Catalogue {
     /// Whether the kubelet is among the sources.
     kubelet: bool,
-    /// Labels of the namespaces, where they are wanted.
-    namespaces: Option<BTreeMap<String, Labels>>,
+    /// What the namespaces say, where that is wanted.
+    namespaces: Option<BTreeMap<String, NamespaceMeta>>,
     pods: BTreeMap<PodUid, Entry>,
     states: BTreeMap<SourceName, SourceState>,
     /// Who has said all that it knows, at least once.
@@ -40,7 +40,7 @@ struct Entry {
 }
 
 impl Catalogue {
-    /// Nothing is known yet. `kubelet`: it can be asked. `namespaces`: pods are shown with their namespace's labels.
+    /// Nothing is known yet. `kubelet`: it can be asked. `namespaces`: pods are shown with what their namespace says.
     pub(super) fn new(kubelet: bool, namespaces: bool) -> Self {
         Self {
             kubelet,
@@ -86,10 +86,10 @@ impl Catalogue {
                 self.namespaces = Some(all);
                 self.show_all(|_| true);
             }
-            Report::Namespace(name, labels) => {
+            Report::Namespace(name, meta) => {
                 let known = self.namespaces.get_or_insert_default();
-                match labels {
-                    Some(labels) => known.insert(name.clone(), labels),
+                match meta {
+                    Some(meta) => known.insert(name.clone(), meta),
                     None => known.remove(&name),
                 };
                 self.show_all(|pod| pod.namespace == name);
@@ -237,7 +237,7 @@ impl Catalogue {
             return;
         };
         let mut pod = version.clone();
-        pod.namespace_labels = self.namespaces.as_ref().and_then(|namespaces| namespaces.get(&pod.namespace)).cloned();
+        pod.namespace_meta = self.namespaces.as_ref().and_then(|namespaces| namespaces.get(&pod.namespace)).cloned();
         if entry.shown.as_deref() != Some(&pod) {
             let pod = Arc::new(pod);
             entry.shown = Some(Arc::clone(&pod));

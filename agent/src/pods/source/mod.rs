@@ -63,7 +63,7 @@ pub enum SourceName {
     Kubelet,
     /// Manifests.
     File,
-    /// The API server's namespaces, for their labels.
+    /// The API server's namespaces, for their labels and annotations.
     Namespaces,
 }
 

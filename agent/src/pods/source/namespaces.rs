@@ -1,6 +1,6 @@
-//! Labels of the namespaces, from the API server.
+//! Labels and annotations of the namespaces, from the API server.
 //!
-//! Knows nothing of pods or selectors. Needs list and watch on namespaces; started only where labels matter.
+//! Knows nothing of pods or selectors. Needs list and watch on namespaces; started only where they matter.
 
 use std::convert::Infallible;
 
@@ -12,7 +12,7 @@ use super::{
     follow::{Follow, News},
     report::{Report, Reports, Source},
 };
-use crate::pods::pod::Labels;
+use crate::pods::pod::{self, NamespaceMeta};
 
 #[derive(Clone)]
 pub(super) struct Namespaces {
@@ -26,8 +26,8 @@ impl Source for Namespaces {
         let follow = Follow {
             api: Api::all(self.client),
             fields: None,
-            permission: "list and watch on namespaces (for --namespace-selector)",
-            convert: labels,
+            permission: "list and watch on namespaces (for their annotations and for selectors)",
+            convert: meta,
             told,
             reports,
         };
@@ -35,14 +35,19 @@ impl Source for Namespaces {
     }
 }
 
-fn told(news: News<(String, Labels)>) -> Report {
+fn told(news: News<(String, NamespaceMeta)>) -> Report {
     match news {
         News::All(all) => Report::Namespaces(all.into_iter().collect()),
-        News::Applied((name, labels)) => Report::Namespace(name, Some(labels)),
+        News::Applied((name, meta)) => Report::Namespace(name, Some(meta)),
         News::Deleted((name, _)) => Report::Namespace(name, None),
     }
 }
 
-fn labels(namespace: PartialObjectMeta<Namespace>) -> Option<(String, Labels)> {
-    Some((namespace.metadata.name?, namespace.metadata.labels.unwrap_or_default()))
+fn meta(namespace: PartialObjectMeta<Namespace>) -> Option<(String, NamespaceMeta)> {
+    let metadata = namespace.metadata;
+    let meta = NamespaceMeta {
+        labels: pod::labels(metadata.labels.as_ref()),
+        annotations: pod::annotations(metadata.annotations.as_ref()),
+    };
+    Some((metadata.name?, meta))
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::SourceName;
 use crate::{
-    pods::pod::{Labels, Pod},
+    pods::pod::{NamespaceMeta, Pod},
     uid::PodUid,
 };
 
@@ -33,10 +33,10 @@ pub(super) enum Report {
         /// The API's.
         api_uid: PodUid,
     },
-    /// The labels of all namespaces.
-    Namespaces(BTreeMap<String, Labels>),
+    /// What all namespaces say.
+    Namespaces(BTreeMap<String, NamespaceMeta>),
     /// A namespace is new, has changed, or (`None`) was deleted.
-    Namespace(String, Option<Labels>),
+    Namespace(String, Option<NamespaceMeta>),
     /// What follows the last report is on its way as it happens.
     Watching,
     /// Nothing can be had for now.

@@ -56,9 +56,9 @@ pub struct Config {
     pub kubelet: Option<KubeletConfig>,
     /// A manifest, or a directory of them; for `file`.
     pub manifests: Option<PathBuf>,
-    /// Whether pods are wanted with their namespace's labels
-    /// ([`crate::pods::defaults::Defaults::needs_namespace_labels`]); takes the API server.
-    pub namespace_labels: bool,
+    /// Whether pods are wanted with what their namespace says
+    /// ([`crate::pods::defaults::Defaults::needs_namespaces`]); takes the API server.
+    pub namespaces: bool,
 }
 
 /// The sources cannot be started like this.
@@ -142,12 +142,12 @@ impl Sources {
             let manifests = config.manifests.clone().ok_or_else(|| missing("--pod-manifests"))?;
             sources.push(supervised(File::new(manifests)));
         }
-        if config.namespace_labels {
+        if config.namespaces {
             sources.push(supervised(Namespaces { client: client()? }));
         }
         let asks = Arc::new(Asks::default());
         let merging = Merging {
-            catalogue: Catalogue::new(kubelet, config.namespace_labels),
+            catalogue: Catalogue::new(kubelet, config.namespaces),
             asks: Arc::clone(&asks),
             unknown: Unknown::default(),
             kubelet_asks,

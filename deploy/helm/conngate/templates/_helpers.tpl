@@ -83,3 +83,18 @@ metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{- /* The capabilities, and what each is for. */}}
+{{- define "conngate.capabilities" -}}
+- BPF # load programs, make maps
+- PERFMON # let the verifier accept reads of kernel memory
+- NET_ADMIN # attach to cgroups; end a held connection (SOCK_DESTROY)
+- NET_RAW # send a held SYN again
+- SETUID # as the user that connected
+- SETGID # and its group
+- SYS_ADMIN # setns into a pod's network namespace
+- SYS_PTRACE # read /proc/<pid>/ns/net and mountinfo of other users' processes
+{{- if .Values.capabilities.sysResource }}
+- SYS_RESOURCE # raise RLIMIT_MEMLOCK, which kernels before 5.11 count maps against
+{{- end }}
+{{- end }}

@@ -243,16 +243,16 @@ fn ask_for_ever_more_pods_is_bounded() {
 }
 
 #[test]
-fn namespace_labels_come_with_the_pod_and_follow_their_namespace() {
+fn what_a_namespace_says_comes_with_the_pod_and_follows_it() {
     let mut catalogue = Catalogue::new(false, true);
     after(&mut catalogue, API, listed(&[web(1)]));
-    let labels = |catalogue: &Catalogue| catalogue.pods[&id(1)].shown.as_ref().unwrap().namespace_labels.clone();
-    assert_eq!(labels(&catalogue), None);
-    let on = Labels::from([("mesh".to_owned(), "on".to_owned())]);
+    let meta = |catalogue: &Catalogue| catalogue.pods[&id(1)].shown.as_ref().unwrap().namespace_meta.clone();
+    assert_eq!(meta(&catalogue), None);
+    let on = NamespaceMeta { labels: [("mesh".to_owned(), "on".to_owned())].into(), ..NamespaceMeta::default() };
     let all = Report::Namespaces([("shop".to_owned(), on.clone())].into());
     assert_eq!(after(&mut catalogue, SourceName::Namespaces, all), ["namespaces:up", "+web-1"]);
-    assert_eq!(labels(&catalogue), Some(on));
-    let other = Report::Namespace("bank".to_owned(), Some(Labels::new()));
+    assert_eq!(meta(&catalogue), Some(on));
+    let other = Report::Namespace("bank".to_owned(), Some(NamespaceMeta::default()));
     assert!(after(&mut catalogue, SourceName::Namespaces, other).is_empty());
     let gone = Report::Namespace("shop".to_owned(), None);
     assert_eq!(after(&mut catalogue, SourceName::Namespaces, gone), ["+web-1"]);

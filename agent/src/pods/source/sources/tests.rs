@@ -28,7 +28,7 @@ fn config(kind: Kind) -> (Config, Server) {
         client: Some(Client::new(service, "default")),
         kubelet: None,
         manifests: None,
-        namespace_labels: false,
+        namespaces: false,
     };
     (config, server)
 }
@@ -152,7 +152,7 @@ fn sources_need_no_turn_of_the_runtime_that_hears_of_them() {
         client: Some(client),
         kubelet,
         manifests,
-        namespace_labels: false,
+        namespaces: false,
     };
     // This thread has no runtime at all.
     let _handle = Sources::start(config, to).unwrap();

@@ -1,7 +1,7 @@
 //! What is said of one pod.
 
 use super::*;
-use crate::view::{
+use crate::{
     Time,
     event::{Connection, Process},
     explain::{Container, Decision, Policy},
@@ -47,6 +47,7 @@ fn explanation() -> Explanation {
             ready_url: Some("http://127.0.0.1:15021/healthz/ready".to_owned()),
             capture_ports: vec![15001, 15053],
             regate_seconds: None,
+            origins: [("mode".to_owned(), "the pod".to_owned())].into(),
         }),
         waits_for: Some(WaitsFor {
             what: "2xx of http://127.0.0.1:15021/healthz/ready".to_owned(),
@@ -84,12 +85,35 @@ Decisions:
 }
 
 #[test]
+fn text_of_values_from_elsewhere_says_from_where() {
+    let mut explanation = explanation();
+    let origins = [
+        ("mode", "namespace shop"),
+        ("timeout", "the default mesh"),
+        ("on-timeout", "the pod"),
+        ("proxy", "the default mesh"),
+        ("capture-ports", "namespace shop"),
+    ];
+    explanation.policy.as_mut().unwrap().origins =
+        origins.map(|(key, origin)| (key.to_owned(), origin.to_owned())).into();
+    let text = text(&explanation);
+    let line = "Asks for:  mode hold (from namespace shop), timeout 60 s (from the default mesh), then release; \
+                proxy istio (native sidecar) (from the default mesh), captured on 15001, 15053 (from namespace shop)\n";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
 fn text_of_a_pod_without_a_gate_says_why() {
     let mut explanation = explanation();
     explanation.not_gated = Some("conngate.io/mode is off".to_owned());
     (explanation.policy, explanation.waits_for) = (None, None);
     explanation.connections[0].connection.process = None;
+    (explanation.gate.state, explanation.gate.reason) = ("not-enrolled".to_owned(), "not-enrolled".to_owned());
+    explanation.decisions[0].what = "gate not-enrolled".to_owned();
+    explanation.decisions[0].reason = Some("not-enrolled".to_owned());
     let text = text(&explanation);
+    assert!(text.contains("Gate:      not-enrolled, since 2026"), "a word is said once: {text}");
+    assert!(text.ends_with("  gate not-enrolled\n"), "{text}");
     assert!(text.contains("No gate:   conngate.io/mode is off\n"), "{text}");
     assert!(text.contains("process not known") && !text.contains("Waits for"), "{text}");
 }

@@ -1,7 +1,7 @@
 //! Events as people read them, and as machines do.
 
 use super::*;
-use crate::view::{Time, event::Process};
+use crate::{Time, event::Process};
 
 fn event(what: What) -> Event {
     let time: Time = serde_json::from_value("2026-11-26T08:05:23.5Z".into()).unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::Value;
 
-use super::{event::Event, explain::Explanation, open::Opened, report::Report, status::Status};
+use super::{check::Checked, event::Event, explain::Explanation, open::Opened, report::Report, status::Status};
 
 /// A verb's shape, and those that it is made of.
 fn chapter<T: JsonSchema>(verb: &str, told: &mut BTreeMap<String, ()>) -> String {
@@ -68,6 +68,10 @@ fn kind(field: &Value) -> String {
     if let Some(either) = field["anyOf"].as_array() {
         return either.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
+    if let Some(words) = field["oneOf"].as_array() {
+        let words = words.iter().map(|word| format!("`{}`", word["const"].as_str().unwrap_or_default()));
+        return words.collect::<Vec<_>>().join(", ");
+    }
     let one = |kind: &str| match kind {
         "array" => format!("list of {}", self::kind(&field["items"])),
         "string" if field["format"] == "date-time" => "RFC 3339 time".to_owned(),
@@ -100,6 +104,7 @@ fn reference() -> String {
         chapter::<Event>("conngate events", &mut told),
         chapter::<Opened>("conngate open", &mut told),
         chapter::<Report>("conngate report", &mut told),
+        chapter::<Checked>("conngate check", &mut told),
     ]
     .concat()
 }

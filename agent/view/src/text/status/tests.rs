@@ -1,7 +1,10 @@
 //! The status as people see it: within 100 columns whatever pods are called, and whatever is missing is named.
 
 use super::*;
-use crate::view::status::{Agent, Condition, Source, Totals};
+use crate::{
+    status::{Agent, Condition, Source, Totals},
+    text::WIDTH,
+};
 
 fn at(seconds: u64) -> Time {
     Time(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
@@ -111,6 +114,25 @@ fn text_of_losses_and_missing_hooks_names_them() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn text_of_programs_at_one_long_cgroup_says_it_once() {
+    let mut status = status(Vec::new());
+    let place = format!("/sys/fs/cgroup/{}", "a-slice-within-another.slice/".repeat(4));
+    let program = |name: &str, place: &str| Program {
+        name: name.to_owned(),
+        hook: "cgroup_skb/egress".to_owned(),
+        attached: Some(place.to_owned()),
+        why: None,
+    };
+    status.live.as_mut().unwrap().programs =
+        vec![program("egress", &place), program("connect4", &place), program("listen", "/sys/fs/cgroup")];
+    let text = text(&status, at(100));
+    assert!(text.contains(&format!("\nPrograms at {place}:\n")), "{text}");
+    assert_eq!(text.matches("slice/a-slice-within").count(), 3, "four parts, once: {text}");
+    assert!(text.lines().any(|line| line.trim_end().ends_with("attached to /sys/fs/cgroup")), "{text}");
+    assert!(text.lines().all(|line| line.contains(&place) || line.chars().count() <= usize::from(WIDTH)), "{text}");
 }
 
 #[test]

@@ -99,6 +99,7 @@ pub struct Totals {
     /// Pods without a gate.
     pub not_enrolled: u64,
     /// Those of them that ask for one, and cannot have it.
+    #[serde(default)]
     pub without_gate: u64,
     /// Pods of which nobody has told yet.
     pub unknown: u64,

@@ -1,5 +1,7 @@
 //! `explain`: one pod's gate, what it holds and what it waits for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Time, event::Connection, status::Gate};
@@ -42,6 +44,7 @@ pub struct Policy {
     /// Whose proxy it waits for, as conngate.io/proxy spells it; null: none of a mesh.
     pub proxy: Option<String>,
     /// Whether Kubernetes starts that proxy before the application (a native sidecar).
+    #[serde(default)]
     pub native_sidecar: bool,
     /// What is asked; null: a listener is enough.
     pub ready_url: Option<String>,
@@ -49,6 +52,10 @@ pub struct Policy {
     pub capture_ports: Vec<u16>,
     /// The longest hold after the proxy's end in mid-life; null: never held again.
     pub regate_seconds: Option<f64>,
+    /// Where each value comes from that the pod, its namespace or a default says, by its annotation's name without
+    /// `conngate.io/`: `the pod`, `namespace NAME`, or one of the node's defaults.
+    #[serde(default)]
+    pub origins: BTreeMap<String, String>,
 }
 
 /// What a closed gate waits for.
