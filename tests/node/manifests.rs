@@ -38,7 +38,9 @@ fn values() -> Value {
         "listen": { "address": "::", "port": 9000 },
         "log": { "format": "json", "filter": "conngate=debug" },
         "extraArgs": ["--bpf-log=1"], "extraEnv": [{ "name": "X", "value": "y" }],
-        "hostNetwork": true, "priorityClassName": "",
+        "hostNetwork": true, "priorityClassName": "high", "resourceQuota": { "enabled": true },
+        "defaults": [{ "mode": "hold", "podSelector": { "matchLabels": { "a": "b" } } }],
+        "admissionPolicy": { "enabled": true, "action": "Deny" },
         "nodeSelector": { "mesh": "yes" },
         "tolerations": [{ "key": "x", "operator": "Exists", "effect": "NoSchedule" }],
         "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             // Whoever read has seen enough.
             return Exit::Success;
         }
-        eprintln!("kubectl conngate: {error:#}");
+        eprintln!("kubectl conngate: {}", ask::chain(error.as_ref()));
         if error.is::<Missing>() { Exit::No } else { Exit::Failed }
     });
     exit.into()
