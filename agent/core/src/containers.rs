@@ -175,5 +175,4 @@ impl Unclassified {
 }
 
 #[cfg(test)]
-#[path = "containers_tests.rs"]
 mod tests;

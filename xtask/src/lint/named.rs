@@ -59,8 +59,7 @@ fn in_quotes(line: &str) -> Vec<&str> {
 /// Every function of a file by the names that its module goes by: the file's, its directory's, and without any.
 fn functions(file: &File) -> impl Iterator<Item = (String, String)> {
     let mut parts = file.path.trim_end_matches(".rs").rsplit('/');
-    // Until those of shape.rs are gone that stand beside what they test.
-    let stem = parts.next().unwrap_or_default().trim_end_matches("_tests");
+    let stem = parts.next().unwrap_or_default();
     let modules = [stem, parts.next().unwrap_or_default(), "tests", ""].map(str::to_owned);
     let names = file.content.lines().filter_map(|line| {
         let (_, rest) = line.split_once("fn ")?;
@@ -79,7 +78,8 @@ mod tests {
             file("tests/kernel/death.rs", "#[test]\nfn agent_killed_goes_on() -> Result<()> {\n"),
             file("agent/src/load/tests.rs", "fn b() {}\n"),
             file(DOCUMENTS[0].0, table),
-            file(DOCUMENTS[1].0, kernels),
+            file(DOCUMENTS[1].0, ""),
+            file(DOCUMENTS[2].0, kernels),
         ];
         findings(&files).iter().map(Finding::to_string).collect()
     }

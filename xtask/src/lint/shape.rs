@@ -5,9 +5,6 @@ use super::tree::{File, Finding};
 /// Lines of a file that is not a test.
 const MAX_LINES: usize = 500;
 
-/// Where tests still have names of their own.
-const OLD: [&str; 2] = ["agent/core/", "agent/src/node/"];
-
 /// What is wrong with the shape of `file`.
 pub(crate) fn findings(file: &File) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -18,7 +15,7 @@ pub(crate) fn findings(file: &File) -> Vec<Finding> {
     if lines > MAX_LINES && !file.is_test() {
         found.push(file.finding(lines, format!("{lines} lines, at most {MAX_LINES}: split it by idea")));
     }
-    if is_oddly_named(file) && !OLD.iter().any(|place| file.path.starts_with(place)) {
+    if is_oddly_named(file) {
         found.push(file.finding(1, "tests of x.rs stand in x/tests.rs, or by idea in x/tests/"));
     }
     found
@@ -49,9 +46,7 @@ mod tests {
         for path in ["agent/src/pods/pod_tests.rs", "agent/src/gate/tests_life.rs"] {
             assert_eq!(count(path, "//! Tests.\n"), 1, "{path}");
         }
-        for path in
-            ["agent/src/pods/pod/tests.rs", "agent/src/gate/tests/life.rs", "agent/core/src/containers_tests.rs"]
-        {
+        for path in ["agent/src/pods/pod/tests.rs", "agent/src/gate/tests/life.rs"] {
             assert_eq!(count(path, "//! Tests.\n"), 0, "{path}");
         }
     }

@@ -39,13 +39,3 @@ pub use self::{
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_asking;
-#[cfg(test)]
-mod tests_kit;
-#[cfg(test)]
-mod tests_life;
-#[cfg(test)]
-mod tests_model;
-#[cfg(test)]
-mod tests_reference;

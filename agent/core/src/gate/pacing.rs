@@ -115,5 +115,4 @@ impl Pacer {
 }
 
 #[cfg(test)]
-#[path = "tests_pacing.rs"]
 mod tests;

@@ -12,7 +12,7 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::{Answer, Event, OnTimeout, Policy, Readiness, Summary, pacing::RESENDS};
+use super::super::{Answer, Event, OnTimeout, Policy, Readiness, Summary, pacing::RESENDS};
 use crate::backoff::{IDLE_PROBE, PROBE, REPLAY, after};
 
 #[derive(Clone, Copy, Debug)]

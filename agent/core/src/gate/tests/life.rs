@@ -9,7 +9,10 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::{Effect, Event, OnTimeout, Policy, Readiness, Table, tests_kit::*};
+use super::{
+    super::{Effect, Event, OnTimeout, Policy, Readiness, Table},
+    kit::*,
+};
 
 const REGATE: Policy = Policy { regate: Some(Duration::from_secs(10)), ..POLICY };
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use conngate_common::{gate::GateState, id::MonoTime, reason::Reason};
 
-use super::{Event, Policy, Readiness, Table, tests_kit::*};
+use super::{
+    super::{Event, Policy, Readiness, Table},
+    kit::*,
+};
 
 /// A gate that was told "no" until it asks only every 5 s; now, and its next question.
 fn patient(policy: Policy) -> (Table, MonoTime, MonoTime) {

@@ -14,8 +14,8 @@ use conngate_common::{
 use proptest::prelude::*;
 
 use super::{
-    Answer, Effect, Event, OnTimeout, Policy, Readiness, Summary, Table,
-    tests_reference::{History, Input, View},
+    super::{Answer, Effect, Event, Gate, OnTimeout, Policy, Readiness, Summary, Table},
+    reference::{History, Input, View},
 };
 use crate::backoff::after;
 
@@ -272,7 +272,7 @@ proptest! {
                 prop_assert_eq!(copies, needed, "copies that are kept for {:?}", id);
                 let entry = expected.as_ref().map(|view| (view.state, view.reason));
                 prop_assert_eq!(shell.entries.get(&id).copied(), entry, "the kernel's entry of {:?}", id);
-                let due = table.gate(id).and_then(super::Gate::deadline);
+                let due = table.gate(id).and_then(Gate::deadline);
                 prop_assert_eq!(shell.view(&table, id, due), expected, "{:?} after {:?}", id, input);
             }
         }

@@ -11,7 +11,7 @@ use conngate_common::{
     record::Outcome,
 };
 
-use super::{Answer, Effect, Event, OnTimeout, Policy, Readiness, Summary, Table, Want};
+use super::super::{Answer, Effect, Event, OnTimeout, Policy, Readiness, Summary, Table, Want};
 
 pub(super) const GATE: CgroupId = CgroupId(7);
 pub(super) const POLICY: Policy = Policy {

@@ -10,7 +10,10 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::{Effect, OnTimeout, Policy, Readiness, Table, pacing::RESENDS, tests_kit::*};
+use super::{
+    super::{Effect, OnTimeout, Policy, Readiness, Table, pacing::RESENDS},
+    kit::*,
+};
 
 #[test]
 fn enrolled_new_gate_is_held_and_probed_at_once() {
