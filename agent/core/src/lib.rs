@@ -12,6 +12,6 @@ pub mod pod;
 pub mod pods;
 pub mod spec;
 pub mod uid;
-pub mod undecided;
+pub mod untold;
 pub mod url;
 pub mod workload;

@@ -303,6 +303,12 @@ impl PodTable {
         self.entries.values().filter(|entry| entry.decision.is_none()).filter_map(|entry| entry.gate)
     }
 
+    /// The pods of which no source has told yet.
+    pub fn untold(&self) -> impl Iterator<Item = CgroupId> {
+        let untold = |entry: &&Entry| entry.decision.is_none() && entry.pod.is_none();
+        self.entries.values().filter(untold).filter_map(|entry| entry.gate)
+    }
+
     /// The pods that are meant by a name, by a namespace and a name, or by a UID: each as people call it, and its gate's
     /// cgroup once it has one.
     #[must_use]

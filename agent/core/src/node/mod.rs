@@ -44,7 +44,7 @@ use crate::{
     containers::Unclassified,
     gate::{Gate, Table},
     pods::PodTable,
-    undecided::Undecided,
+    untold::Untold,
     workload::Workload,
 };
 
@@ -67,7 +67,7 @@ pub struct Node {
     workloads: HashMap<CgroupId, Workload>,
     connections: ParkedPackets,
     unclassified: Unclassified,
-    undecided: Undecided,
+    untold: Untold,
     /// Pods that nobody has told of for too long.
     overdue: usize,
     probes: Probes,
@@ -108,7 +108,7 @@ impl Node {
             workloads: HashMap::new(),
             connections: ParkedPackets::default(),
             unclassified: Unclassified::default(),
-            undecided: Undecided::default(),
+            untold: Untold::default(),
             overdue: 0,
             probes: Probes::new(probes),
             resetting: HashMap::new(),
@@ -206,7 +206,7 @@ impl Node {
             self.reconcile_containers();
             self.find_unseen();
             self.expire();
-            self.overdue = self.undecided.at(self.now, self.pods.undecided());
+            self.overdue = self.untold.at(self.now, self.pods.untold());
         }
         self.probe_due();
         self.look_again();

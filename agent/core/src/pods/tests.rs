@@ -192,6 +192,7 @@ fn pod_that_cannot_be_decided_yet_is_neither_gated_nor_declined() {
     pods.appeared(uid(), GATE);
     assert_eq!(pods.seen(Arc::new(undecided())), []);
     assert_eq!((pods.is_gated(GATE), pods.undecided().collect::<Vec<_>>()), (None, vec![GATE]));
+    assert_eq!(pods.untold().count(), 0);
     assert_eq!(pods.why_not(GATE).as_deref(), Some("its namespace is not known yet"));
     assert_eq!(pods.seen(Arc::new(asking(Mode::Hold))), [enrol(Mode::Hold)]);
     assert_eq!(pods.undecided().count(), 0);
@@ -210,10 +211,10 @@ fn pod_that_nobody_has_told_of_is_undecided() {
     let mut pods = PodTable::default();
     assert_eq!(pods.undecided().count(), 0);
     pods.appeared(uid(), GATE);
-    assert_eq!(pods.undecided().count(), 1);
+    assert_eq!((pods.undecided().count(), pods.untold().count()), (1, 1));
     assert_eq!(pods.why_not(GATE).as_deref(), Some("no source has told of it"));
     pods.seen(Arc::new(declining()));
-    assert_eq!(pods.undecided().count(), 0);
+    assert_eq!((pods.undecided().count(), pods.untold().count()), (0, 0));
 }
 
 #[test]
