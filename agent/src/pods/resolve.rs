@@ -83,3 +83,6 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
     let origins = gate.iter().flat_map(|gate| &gate.origins).map(|(key, origin)| (short(key), origin.to_string()));
     Resolved { core, cannot, proxy, origins: origins.collect() }
 }
+
+#[cfg(test)]
+mod tests;
