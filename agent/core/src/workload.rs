@@ -64,6 +64,8 @@ pub struct Workload {
     pub(crate) silence: Inquiry,
     /// Nobody listens where the proxy would, as far as the kernel tells: there is nobody to ask.
     pub(crate) quiet: bool,
+    /// When it was told last that somebody listens.
+    pub(crate) heard: Option<MonoTime>,
     /// Probes in a row that were too late.
     late: u32,
     /// What the kernel was told last.

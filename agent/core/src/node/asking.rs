@@ -28,6 +28,9 @@ use crate::{
 /// How much later a proxy is asked that does not listen.
 const QUIET: Duration = Duration::from_millis(750);
 
+/// How seldom it is told of one gate that somebody listens, however often they do.
+const HEARD: Duration = Duration::from_millis(100);
+
 /// Proxies to be asked.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -236,12 +239,21 @@ impl Node {
                 self.probes.hurry(gate);
             }
             self.gates.handle(self.now, Event::Listening { gate });
-            // Told once a turn, however often they do.
-            if self.closed.contains(&gate) && self.heard.insert(gate) {
+            if self.closed.contains(&gate) && self.is_news(gate) {
                 self.tell(gate, What::Listening);
             }
         }
         self.probe_due();
+    }
+
+    /// Whether it is long enough ago that it was told of this gate that somebody listens.
+    fn is_news(&mut self, gate: CgroupId) -> bool {
+        let Some(workload) = self.workloads.get_mut(&gate) else { return false };
+        let is_news = workload.heard.is_none_or(|told| after(told, HEARD) <= self.now);
+        if is_news {
+            workload.heard = Some(self.now);
+        }
+        is_news
     }
 
     /// The gates whose connections are captured at `port` in the namespace; in any, where the kernel cannot tell. One whose

@@ -77,8 +77,6 @@ pub struct Node {
     closed: BTreeSet<CgroupId>,
     /// Closed gates with connections that were held.
     holding: BTreeSet<CgroupId>,
-    /// Closed gates of which it was told since the last tick that somebody listens.
-    heard: BTreeSet<CgroupId>,
     /// What the kernel was told last of how many are closed.
     told_closed: u32,
     unwritten_gates: BTreeSet<CgroupId>,
@@ -114,7 +112,6 @@ impl Node {
             resetting: HashMap::new(),
             closed: BTreeSet::new(),
             holding: BTreeSet::new(),
-            heard: BTreeSet::new(),
             told_closed: 0,
             unwritten_gates: BTreeSet::new(),
             unwritten_containers: BTreeSet::new(),
@@ -195,7 +192,6 @@ impl Node {
     }
 
     fn tick(&mut self) {
-        self.heard.clear();
         if self.beat_at <= self.now {
             self.beat_at = after(self.now, HEARTBEAT);
             self.beat();

@@ -67,6 +67,15 @@ fn listener_makes_a_retry_gate_look_and_opens_nothing() {
     assert_eq!(bench.state(), Some((GateState::Open, Reason::Listening)));
 }
 
+#[test]
+fn listener_that_comes_and_goes_is_told_ten_times_a_second_at_most() {
+    let mut bench = Bench::with(RETRY);
+    let is_told = |output: &Output| matches!(output, Output::Fact(fact) if fact.what == What::Listening);
+    let mut told =
+        |now| bench.handle(ms(now), listening(1, PORT, true)).iter().filter(|output| is_told(output)).count();
+    assert_eq!([1_002, 1_002, 1_050, 1_101, 1_102, 1_150, 1_202].map(&mut told), [1, 0, 0, 0, 1, 0, 1]);
+}
+
 /// A2
 #[test]
 fn listener_in_another_namespace_or_at_another_port_is_nobodys_business() {
