@@ -141,13 +141,18 @@ impl Unclassified {
         self.for_container.retain(|container, _| container.0 != gate);
     }
 
-    /// Lets go of those that the kernel has let go of; answers the pods and how many of each it were that waited for their
-    /// container.
-    pub fn expire(&mut self, now: MonoTime, grace: Duration) -> BTreeMap<CgroupId, usize> {
+    /// Lets go of those that the kernel has let go of: not of those that wait for a pod whose gate `is_closed` all the same.
+    /// Answers the pods and how many of each it were that waited for their container.
+    pub fn expire(
+        &mut self,
+        now: MonoTime,
+        grace: Duration,
+        is_closed: impl Fn(CgroupId) -> bool,
+    ) -> BTreeMap<CgroupId, usize> {
         // Not from its first drop: one that an earlier agent held is announced again, and is held for longer.
         let waits = |record: &ParkedRecord| now < after(record.header.at, grace);
-        self.for_pod.retain(|_, records| {
-            records.retain(waits);
+        self.for_pod.retain(|gate, records| {
+            records.retain(|record| is_closed(*gate) || waits(record));
             !records.is_empty()
         });
         let mut expired = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Asks a proxy once whether it is ready, from inside its network namespace.
 //!
 //! Knows nothing of when to ask again. Whoever answers may be hostile: only a status of success counts (2xx: Dapr says 204),
-//! redirects are answers like any other, and the whole exchange is bounded in time ([`DEADLINE`]) and memory ([`MAX_HEAD`],
+//! redirects are answers like any other, and the whole exchange is bounded in time (by who asks) and memory ([`MAX_HEAD`],
 //! [`MAX_BODY`]).
 
 use std::{convert::Infallible, error::Error, fmt, future::pending, io, time::Duration};
@@ -25,12 +25,6 @@ use crate::{
     net::netns::{Netns, NetnsError, NetnsWorker},
     url::ReadyUrl,
 };
-
-/// How long one probe may take, all in all; twice as long after each that took longer, up to what meshes give their own
-/// (istio/istio#27384).
-pub const DEADLINE: Duration = Duration::from_millis(250);
-/// Likewise.
-pub const DEADLINE_MAX: Duration = Duration::from_secs(3);
 
 /// Bytes of an answer's status line and headers.
 pub const MAX_HEAD: usize = 8 * 1024;

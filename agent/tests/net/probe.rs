@@ -4,10 +4,11 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
     thread,
+    time::Duration,
 };
 
 use conngate::{
-    net::probe::{Answer, DEADLINE, ProbeError, probe},
+    net::probe::{Answer, ProbeError, probe},
     url::ReadyUrl,
 };
 
@@ -16,7 +17,7 @@ use crate::fixture::{Pod, worker};
 fn ask(pod: &Pod, url: &str) -> Answer {
     let url: ReadyUrl = url.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(probe(worker(), &pod.netns, &url, 100 * DEADLINE))
+    runtime.block_on(probe(worker(), &pod.netns, &url, Duration::from_secs(25)))
 }
 
 #[test]

@@ -80,10 +80,19 @@ fn connection_that_ended_or_expired_waits_no_longer() {
     }
     waiting.ended(POD, SocketCookie(1));
     assert_eq!(waiting.count(), 4);
-    assert_eq!(waiting.expire(ms(9_999), GRACE), BTreeMap::new());
-    assert_eq!(waiting.expire(ms(10_000), GRACE), BTreeMap::from([(POD, 2)]));
+    assert_eq!(waiting.expire(ms(9_999), GRACE, |_| false), BTreeMap::new());
+    assert_eq!(waiting.expire(ms(10_000), GRACE, |_| false), BTreeMap::from([(POD, 2)]));
     assert_eq!((waiting.count(), waiting.not_yet(ms(10_000), CONTAINER)), (0, None), "nothing is left of it");
     waiting.ask(ms(0), CONTAINER);
     waiting.gone(POD);
     assert_eq!(waiting.not_yet(ms(1), CONTAINER), None);
+}
+
+#[test]
+fn connection_of_an_undecided_pod_at_a_closed_gate_waits_beyond_the_grace() {
+    let mut waiting = Unclassified::default();
+    waiting.for_pod(record(POD, 1, ms(0)));
+    waiting.for_pod(record(CgroupId(8), 1, ms(0)));
+    assert_eq!(waiting.expire(ms(60_000), GRACE, |gate| gate == POD), BTreeMap::new());
+    assert_eq!((waiting.pod_is_known(POD).len(), waiting.count()), (1, 0));
 }

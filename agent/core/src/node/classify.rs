@@ -175,7 +175,9 @@ impl Node {
 
     /// Those that the kernel has let go of.
     pub(super) fn expire(&mut self) {
-        for (gate, connections) in self.unclassified.expire(self.now, GRACE) {
+        // A gate that an earlier agent closed is the kernel's to hold at until its cap, whoever's it is.
+        let is_closed = |gate: CgroupId| self.inherited.contains_key(&gate) && self.closed.contains(&gate);
+        for (gate, connections) in self.unclassified.expire(self.now, GRACE, is_closed) {
             self.tell(gate, What::Unclassified(connections));
         }
     }

@@ -59,8 +59,9 @@ impl Node {
 
     fn does_in_turn(&mut self, effect: Effect) {
         match self.resetting.get_mut(&effect.gate()) {
-            Some(resetting) => resetting.effects.push(effect),
-            None => self.does(effect),
+            // A copy goes at once: the same socket may connect again meanwhile, and its next copy is another.
+            Some(resetting) if !matches!(effect, Effect::Unpark { .. }) => resetting.effects.push(effect),
+            Some(_) | None => self.does(effect),
         }
     }
 
