@@ -13,7 +13,7 @@ use super::{hierarchy, layout, pods};
 pub fn astray(root: &Path) -> Option<PathBuf> {
     let pods = pods::walk(root, |_| {}).ok()?;
     // One that has a container is enough: a node has one runtime.
-    let is_empty = |pod: &pods::PodCgroup| pod.container_ids().is_ok_and(|ids| ids.is_empty());
+    let is_empty = |pod: &pods::PodCgroup| pod.containers().is_ok_and(|containers| containers.is_empty());
     if pods.is_empty() || !pods.iter().all(is_empty) {
         return None;
     }

@@ -150,22 +150,6 @@ pub fn recognise(mountinfo: &[u8], pod: PodUid) -> Result<Option<String>, Identi
     }
 }
 
-/// Which container has this id, by what the kubelet says of a pod's containers: `(containerID, name)`, the first as
-/// `containerd://<id>` (k8s.io/api/core/v1, ContainerStatus). It lags behind a start by seconds.
-#[must_use]
-pub fn identify_by_status<'a>(
-    container: &str,
-    statuses: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Option<&'a str> {
-    statuses.into_iter().find_map(|(id, name)| is_container(id, container).then_some(name))
-}
-
-/// Whether `id`, as the kubelet writes it (`containerd://<id>`), is the container `container`.
-#[must_use]
-pub fn is_container(id: &str, container: &str) -> bool {
-    !container.is_empty() && id.split_once("://").is_some_and(|(_, id)| id == container)
-}
-
 /// Pod and container of a termination log, from the path of its file. The first `/pods/<uid>/` in it counts: below the
 /// kubelet's directory everything else is a volume or a plug-in's, and what is in those is the pod's to choose.
 fn termination_log(path: &str) -> Option<(PodUid, &str)> {

@@ -3,7 +3,6 @@
 //! Knows nothing of changes, and not which container is which: see `watch` and `identity`.
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -100,14 +99,6 @@ impl PodCgroup {
     /// As [`PodCgroup::containers`].
     pub fn container(&self, id: CgroupId) -> io::Result<Option<ContainerCgroup>> {
         Ok(self.containers()?.into_iter().find(|container| container.id == id))
-    }
-
-    /// The cgroups of its containers.
-    ///
-    /// # Errors
-    /// As [`PodCgroup::containers`].
-    pub fn container_ids(&self) -> io::Result<BTreeSet<CgroupId>> {
-        Ok(self.containers()?.into_iter().map(|container| container.id).collect())
     }
 
     /// Processes in the pod's network namespace (the node's, with hostNetwork), which may end at any time: the first one of

@@ -154,7 +154,7 @@ impl Node {
     pub(super) fn looked(&mut self, gate: CgroupId, answer: Answer, why: Why) {
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
         // Where the kernel does not tell of listeners, it is asked as often as ever.
-        let is_announced = workload.port().is_some_and(|port| self.hooks.listeners.contains(port));
+        let is_announced = self.hooks.announce(workload);
         match why {
             Why::Probe => self.event(Event::Probed { gate, answer }),
             Why::Silence if workload.silence.answered() => self.ask_for_silence(gate),
@@ -210,7 +210,7 @@ impl Node {
             Life::Same => {}
             // Whoever asked before had nobody to ask.
             Life::First => {
-                if workload.port().is_some_and(|port| self.hooks.listeners.contains(port)) {
+                if self.hooks.announce(workload) {
                     self.look(gate, Why::First);
                 }
                 self.event(Event::Listening { gate });

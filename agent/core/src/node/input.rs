@@ -8,7 +8,12 @@ use conngate_common::{
     record::{EndedRecord, ListeningRecord, ParkedRecord},
 };
 
-use crate::{gate::Answer, pod::Pod, uid::PodUid, workload::Sandbox};
+use crate::{
+    gate::Answer,
+    pod::Pod,
+    uid::PodUid,
+    workload::{Sandbox, Workload},
+};
 
 /// Something happened, or was found out.
 #[derive(Clone, Debug)]
@@ -114,6 +119,13 @@ pub struct Hooks {
     pub listeners: CapturePorts,
     /// The kernel tells how a held connection ends.
     pub ends: bool,
+}
+
+impl Hooks {
+    /// Whether the kernel tells when this workload's proxy begins to listen.
+    pub(super) fn announce(&self, workload: &Workload) -> bool {
+        workload.port().is_some_and(|port| self.listeners.contains(port))
+    }
 }
 
 /// What a container was found to be.

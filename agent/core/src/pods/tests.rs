@@ -385,3 +385,17 @@ fn pod_beyond_the_room_is_not_taken_in_and_one_that_is_known_still_is() {
     pods.appeared(known, GATE);
     assert_eq!(pods.seen(Arc::new(Pod { uid: known, ..declining() })), [Change::Decline(GATE)]);
 }
+
+#[test]
+fn container_is_found_by_its_status() {
+    let statuses = [("containerd://aa", "app"), ("", "waiting"), ("cri-o://bb", "proxy")];
+    let containers =
+        statuses.map(|(id, name)| Container { id: Some(id.to_owned()), ..container(name, ContainerClass::Gated) });
+    let pod = Pod { containers: containers.into(), ..declining() };
+    let by_status = |id: &str| pod.container_with_id(id).map(|container| container.name.as_str());
+    assert_eq!(by_status("aa"), Some("app"));
+    assert_eq!(by_status("bb"), Some("proxy"));
+    for unknown in ["a", "", "containerd://aa"] {
+        assert_eq!(by_status(unknown), None, "{unknown}");
+    }
+}

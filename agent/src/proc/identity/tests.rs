@@ -101,16 +101,6 @@ fn log_of_another_pod_is_not_believed() {
     assert_eq!(recognise(&mountinfo(&[foreign, own]), pod()).unwrap().as_deref(), Some("app"));
 }
 
-#[test]
-fn container_is_found_by_its_status() {
-    let statuses = [("containerd://aa", "app"), ("", "waiting"), ("cri-o://bb", "proxy")];
-    assert_eq!(identify_by_status("aa", statuses), Some("app"));
-    assert_eq!(identify_by_status("bb", statuses), Some("proxy"));
-    for unknown in ["a", "", "containerd://aa"] {
-        assert_eq!(identify_by_status(unknown, statuses), None, "{unknown}");
-    }
-}
-
 proptest! {
     #[test]
     fn any_mounts_have_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {

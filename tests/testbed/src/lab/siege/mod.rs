@@ -102,6 +102,15 @@ struct Hostile<'node> {
     _pod: KubePod<'node>,
 }
 
+impl Drop for Hostile<'_> {
+    fn drop(&mut self) {
+        // The attack's own namespace: packets that its queue keeps would keep their sockets, and these the namespace, for hours.
+        let namespace = Namespace::open(format!("/proc/{}/ns/net", self.program.process().pid()));
+        // It may have ended.
+        let _ = namespace.and_then(|namespace| namespace.ip("link set lo down"));
+    }
+}
+
 impl<'node> Siege<'node> {
     /// As many victims as there are `homes`, all held.
     pub fn quiet(node: &'node Node, homes: &'node [Pod]) -> Result<Self> {
