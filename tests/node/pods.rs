@@ -110,7 +110,7 @@ pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
 pub(crate) fn plain_pod_reaches_services_names_and_the_world() -> Result<()> {
     let cluster = cluster()?;
     let namespace = Namespace::new(&cluster, "plain", false)?;
-    let script = "set -e; curl --silent --fail http://upstream.example/; curl --silent --fail --insecure \
+    let script = "set -e; curl -sSf http://upstream.example/; curl -sSf --insecure \
         https://kubernetes.default.svc.cluster.local/version; echo; \
         conngate-test-client connect 203.0.113.10:5432";
     let pod = namespace.pod("app").container(Container::script("app", script)).spec("restartPolicy", "Never");

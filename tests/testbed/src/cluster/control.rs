@@ -6,7 +6,7 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{components, lifetime::Cluster};
+use super::{components, keys::API_SERVICE, lifetime::Cluster};
 use crate::lab::{http, wait_until};
 
 /// How long a component may take to leave by itself: the API server drains for a minute, which no test waits for.
@@ -15,10 +15,23 @@ const GRACE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Cluster {
-    /// Starts the component `name`, one of [`super::NAMES`], and waits until it answers.
+    /// Starts the component `name`, one of [`super::NAMES`], and waits until it answers; the API server to pods, too.
     pub fn start_component(&self, name: &str) -> Result<()> {
         self.launch(name)?;
-        self.wait_for(name)
+        self.wait_for(name)?;
+        if name == "kube-apiserver" { self.wait_for_service() } else { Ok(()) }
+    }
+
+    /// Waits until the API server answers at its Service. One that leaves takes its endpoint with it, and one that is
+    /// ready writes it only in its next turn: until then kube-proxy refuses whom pods are told to ask.
+    pub(super) fn wait_for_service(&self) -> Result<()> {
+        let server = format!("--server=https://{API_SERVICE}");
+        let at_service = [&server, "--request-timeout=5s", "get", "--raw", "/readyz"];
+        self.wait("the API server answers at its Service", || {
+            let endpoints = self.json(&["get", "endpointslice/kubernetes"]).ok()?;
+            endpoints["endpoints"].as_array().is_some_and(|all| !all.is_empty()).then_some(())?;
+            self.kubectl(&at_service).ok().map(drop)
+        })
     }
 
     /// Starts the component `name`.

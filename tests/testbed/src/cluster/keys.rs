@@ -12,7 +12,7 @@ use rcgen::{
 use super::node::{init::NODE, network::NODE_V4};
 
 /// The address of the Service `kubernetes`: the first of the service range.
-const API_SERVICE: &str = "10.96.0.1";
+pub(super) const API_SERVICE: &str = "10.96.0.1";
 
 /// A user of the API server: a bearer token of the same name, and the groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -100,7 +100,8 @@ impl Cluster {
         self.wait("there are service accounts", || {
             self.kubectl(&["get", "serviceaccount/default", "configmap/kube-root-ca.crt"]).ok()
         })?;
-        super::NAMES.into_iter().try_for_each(|component| self.wait_for(component))
+        super::NAMES.into_iter().try_for_each(|component| self.wait_for(component))?;
+        self.wait_for_service()
     }
 
     /// Waits for `probe`, and says where to look when it is in vain.
