@@ -11,6 +11,7 @@ mod asking;
 mod effects;
 mod enrolled;
 mod notice;
+mod queries;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -25,7 +26,10 @@ use conngate_common::{
     reason::Reason,
     record::{EndedRecord, Outcome, ParkedRecord},
 };
-use conngate_core::connections::ParkedPackets;
+use conngate_core::{
+    connections::{ParkedPackets, is_datagram},
+    dns::Queries,
+};
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -75,6 +79,7 @@ pub struct App {
     /// There are workloads of which nobody knows whether they ask for a gate.
     undecided: bool,
     parked: ParkedPackets,
+    queries: Queries,
     injector: Injector,
     done: mpsc::UnboundedReceiver<Done>,
     /// Gates whose connections are being reset.
@@ -137,6 +142,7 @@ impl App {
             closed,
             undecided: false,
             parked: ParkedPackets::default(),
+            queries: Queries::default(),
             injector,
             done,
             resetting: HashMap::new(),
@@ -229,8 +235,11 @@ impl App {
         let (gate, socket) = (record.header.gate, record.header.socket);
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
         if self.parked.is_full(gate) && !self.parked.holds(socket) {
+            self.queries.take(socket);
             return tracing::debug!(gate = gate.0, "no room: left to the kernel's own retry");
         }
+        let truncates = enrolled.spec.as_ref().is_some_and(|spec| spec.truncates(record.capture_port));
+        self.queries.hold(socket, truncates);
         let is_gated = enrolled.spec.is_some();
         if self.parked.park(record) {
             self.injector.prepare(enrolled.target(gate), &record);
@@ -245,8 +254,12 @@ impl App {
     pub fn pass(&mut self, record: ParkedRecord) {
         self.classified(&record);
         let gate = record.header.gate;
-        if let Some(enrolled) = self.enrolled.by_gate(gate) {
-            self.injector.replay(enrolled.target(gate), vec![record]);
+        let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        let target = enrolled.target(gate);
+        if is_datagram(&record) {
+            self.injector.pass(target, self.queries.take(record.header.socket));
+        } else {
+            self.injector.replay(target, vec![record]);
         }
     }
 
@@ -297,7 +310,8 @@ impl App {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
             }
-            let wake = self.table.next_deadline().map(|at| Duration::from_nanos(at.since(clock::now())));
+            let wake = [self.table.next_deadline(), self.queries.next_deadline()].into_iter().flatten().min();
+            let wake = wake.map(|at| Duration::from_nanos(at.since(clock::now())));
             // In this order: whatever the programs have to tell, it silences neither the heartbeat nor a probe's answer.
             tokio::select! {
                 biased;
@@ -305,11 +319,11 @@ impl App {
                     self.beat();
                     self.forget_late_resets();
                     self.loaded.write_again();
-                    self.forget_stale_datagrams();
                 }
                 Some(asked) = self.answers.recv() => self.answered(asked),
                 Some(done) = self.done.recv() => match done {
                     Done::Looked(looked) => self.looked(looked),
+                    Done::Delivered(delivered) => self.delivered(&delivered),
                     Done::Reset(gate) => self.was_reset(gate),
                 },
                 received = self.records.next(&mut self.batch) => received?,
@@ -317,13 +331,8 @@ impl App {
             }
             self.take_records();
             self.table.tick(clock::now());
+            self.queries.tick(clock::now());
             self.carry_out();
-        }
-    }
-
-    fn forget_stale_datagrams(&mut self) {
-        for (gate, socket) in self.parked.stale_datagrams(clock::now()) {
-            self.untold_ended(gate, &[socket], Outcome::Abandoned);
         }
     }
 
@@ -334,6 +343,11 @@ impl App {
         for record in std::mem::take(&mut self.batch) {
             match record {
                 KernelRecord::Parked(record) => self.parked(record),
+                KernelRecord::Datagram(datagram) => {
+                    let record = datagram.record;
+                    self.queries.keep(clock::now(), datagram);
+                    self.parked(record);
+                }
                 KernelRecord::Ended(record) => self.ended(record),
                 KernelRecord::Listening(record) => self.listening(record),
             }
@@ -371,11 +385,31 @@ impl App {
     }
 
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
+        let before = self.loaded.maps.gate(gate).ok();
+        let is_late =
+            awaits_dns(state, reason) && before.is_some_and(|before| before.datagram_ports != CapturePorts::default());
+        self.write_entry(gate, state, reason, is_late);
+        if is_late {
+            self.queries.opened(clock::now(), gate);
+        } else {
+            self.queries.closed(gate);
+        }
+        self.beat();
+    }
+
+    /// Writes a gate that holds datagrams only if it is closed or `is_late`: open, before its DNS is known to be there.
+    fn write_entry(&mut self, gate: CgroupId, state: GateState, reason: Reason, is_late: bool) {
         let Some(enrolled) = self.enrolled.by_gate(gate) else { return };
+        let is_closed = state == GateState::Holding;
+        if is_closed && enrolled.state.is_none_or(|(state, _)| state != GateState::Holding) {
+            // As an earlier agent has closed it, or now.
+            let before = self.loaded.maps.gate(gate).ok().filter(|before| before.state == state.code());
+            enrolled.closed_at = before.map_or_else(clock::now, |before| before.closed_at);
+        }
         let mut entry = enrolled.entry(state, reason);
         if entry.datagram_ports != CapturePorts::default() {
-            let pod = enrolled.home.pod().filter(|_| state == GateState::Holding);
-            if pod.is_none_or(|pod| !self.loaded.hold_datagrams(gate, &pod.path)) {
+            let holds = (is_closed || is_late) && self.loaded.hold_datagrams(gate, enrolled.home.cgroup());
+            if !holds {
                 entry.datagram_ports = CapturePorts::default();
             }
         }
@@ -384,18 +418,20 @@ impl App {
         }
         enrolled.opened = (state == GateState::Open).then(|| enrolled.opened.unwrap_or_else(clock::now));
         self.loaded.set_gate(gate, Some(entry));
-        if state == GateState::Holding {
+        if is_closed {
             self.closed.insert(gate);
         } else {
             self.closed.remove(&gate);
+        }
+        if !is_closed && !is_late {
             self.loaded.release_datagrams(gate);
         }
-        self.beat();
     }
 
     fn forget(&mut self, gate: CgroupId) {
         self.enrolled.remove(gate);
         self.injector.forget(gate);
+        self.queries.forget(gate);
         self.loaded.release_datagrams(gate);
         self.loaded.set_gate(gate, None);
         self.closed.remove(&gate);
@@ -403,7 +439,8 @@ impl App {
     }
 
     fn beat(&mut self) {
-        self.agent.closed_gates = count(&self.closed, self.undecided);
+        let late = u32::try_from(self.queries.late()).unwrap_or(u32::MAX);
+        self.agent.closed_gates = count(&self.closed, self.undecided).saturating_add(late);
         self.agent.heartbeat = clock::now();
         match self.loaded.maps.write_agent(self.agent) {
             Ok(()) => self.recorded.beat(self.agent.heartbeat),
@@ -412,6 +449,11 @@ impl App {
             }
         }
     }
+}
+
+/// Whether a gate in this state waits for its DNS: opened because the proxy is ready, not because nobody waits any longer.
+const fn awaits_dns(state: GateState, reason: Reason) -> bool {
+    matches!((state, reason), (GateState::Open, Reason::Ready | Reason::Listening | Reason::KubeletReady))
 }
 
 /// The cgroups of the QoS classes as the kernel reads them; those that find no room are taken for pods that nobody knows.

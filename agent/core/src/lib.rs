@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod connections;
 pub mod containers;
+pub mod dns;
 pub mod gate;
 pub mod spec;
 pub mod uid;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use conngate_common::{
     id::{CgroupId, MonoTime, SocketCookie},
-    record::{EndedRecord, Outcome, RecordHeader},
+    record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
 };
 use conngate_core::{backoff::after, connections::is_datagram};
 
@@ -35,8 +35,15 @@ impl Resetting {
 
 impl App {
     pub(super) fn carry_out(&mut self) {
-        while let Some(effect) = self.table.poll_effect() {
-            self.does_in_turn(effect);
+        loop {
+            while let Some(effect) = self.table.poll_effect() {
+                self.does_in_turn(effect);
+            }
+            self.queries.tick(clock::now());
+            match self.queries.poll_effect() {
+                Some(effect) => self.does_for_dns(effect),
+                None => return,
+            }
         }
     }
 
@@ -71,14 +78,16 @@ impl App {
             Effect::Forget { gate } => self.forget(gate),
             Effect::Probe { gate, want } => self.probe(gate, want),
             Effect::Replay { gate, sockets } => {
-                let records = self.parked.records(&sockets);
-                if let Some(enrolled) = self.enrolled.by_gate(gate) {
+                self.queries.release(clock::now(), &sockets);
+                let (_, records) = self.parked_records(&sockets);
+                if let Some(enrolled) = self.enrolled.by_gate(gate).filter(|_| !records.is_empty()) {
                     self.injector.replay(enrolled.target(gate), records);
                 }
                 self.untold_ended(gate, &sockets, Outcome::Established);
             }
             Effect::Reset { gate, sockets } => {
-                let records = self.parked.records(&sockets);
+                let (datagrams, records) = self.parked_records(&sockets);
+                datagrams.iter().for_each(|datagram| self.queries.abandon(datagram.header.socket));
                 let target = self.enrolled.by_gate(gate).map(|enrolled| enrolled.target(gate));
                 if target.is_some_and(|target| self.injector.reset(target, records)) {
                     self.resetting.insert(gate, Resetting::now());
@@ -97,13 +106,19 @@ impl App {
         }
     }
 
-    /// Datagrams have no end that the kernel tells of, and where sock_ops is left out nothing has: with their replay, or their
-    /// resolver's patience, they wait no longer.
+    /// What is kept of these sockets: datagrams, and SYNs.
+    fn parked_records(&self, sockets: &[SocketCookie]) -> (Vec<ParkedRecord>, Vec<ParkedRecord>) {
+        self.parked.records(sockets).into_iter().partition(is_datagram)
+    }
+
+    /// Where sock_ops is left out the kernel tells of no connection's end: with their replay they wait no longer.
     pub(super) fn untold_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
-        let sees_ends = self.loaded.sees_ends();
+        if self.loaded.sees_ends() {
+            return;
+        }
         for &socket in sockets {
             let record = self.parked.record(socket);
-            let Some(record) = record.filter(|record| is_datagram(record) || !sees_ends) else { continue };
+            let Some(record) = record.filter(|record| !is_datagram(record)) else { continue };
             let ended = EndedRecord {
                 header: RecordHeader { at: clock::now(), ..record.header },
                 first_drop: record.first_drop,

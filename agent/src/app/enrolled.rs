@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     mem,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -31,8 +32,8 @@ use crate::{
 /// Where a workload's network namespace is found.
 #[derive(Clone, Debug)]
 pub enum Home {
-    /// It is this one.
-    Netns(Netns),
+    /// It is this one, of a command in a cgroup of its own.
+    Command(Netns, PathBuf),
     /// It is that of the processes in this pod, once there are some: to be looked for.
     Pod(PodCgroup, Looks),
 }
@@ -54,10 +55,14 @@ pub struct Enrolled {
     pub(super) patience: Duration,
     /// What the proxy was found to be, in words, and when.
     pub found: Option<(MonoTime, String)>,
+    /// How many of its DNS queries were answered as truncated.
+    pub dns_truncated: u64,
     /// What was written to the kernel last.
     pub(super) state: Option<(GateState, Reason)>,
     /// When it was opened, while it is open.
     pub(super) opened: Option<MonoTime>,
+    /// When it was closed last; the beginning of time for a gate that an earlier agent has closed.
+    pub(super) closed_at: MonoTime,
 }
 
 /// Whether the proxy listens at all, as far as the kernel tells: as long as it does not, it is asked but once a second. Shared with
@@ -126,9 +131,10 @@ impl Enrolled {
     /// The gate as the kernel reads it.
     pub(super) fn entry(&self, state: GateState, reason: Reason) -> GateEntry {
         match &self.spec {
-            Some(spec) => spec.entry(state, reason),
+            Some(spec) => spec.entry(state, reason, self.closed_at),
             None => GateEntry {
                 cap_ns: 0,
+                closed_at: self.closed_at,
                 state: state.code(),
                 mode: Mode::Observe.code(),
                 reason: reason.code(),
@@ -148,7 +154,7 @@ impl Enrolled {
     /// The workload's namespace; `None`: it is not known yet, and is looked for.
     pub(super) fn netns(&mut self) -> Option<Netns> {
         match &self.home {
-            Home::Netns(netns) => Some(netns.clone()),
+            Home::Command(netns, _) => Some(netns.clone()),
             Home::Pod(..) if self.netns.is_some() => self.netns.clone(),
             Home::Pod(pod, looks) => {
                 self.looking = self.looking || looks.netns(pod, None);
@@ -200,10 +206,18 @@ impl Enrolled {
 }
 
 impl Home {
+    /// The workload's cgroup.
+    pub(super) fn cgroup(&self) -> &Path {
+        match self {
+            Self::Command(_, cgroup) => cgroup,
+            Self::Pod(pod, _) => &pod.path,
+        }
+    }
+
     /// The pod, where it is one.
     pub(super) fn pod(&self) -> Option<&PodCgroup> {
         match self {
-            Self::Netns(_) => None,
+            Self::Command(..) => None,
             Self::Pod(pod, _) => Some(pod),
         }
     }
@@ -224,8 +238,10 @@ impl Enrolments {
             wakes: Wakes::default(),
             patience: probe::DEADLINE,
             found: None,
+            dns_truncated: 0,
             state: None,
             opened: None,
+            closed_at: MonoTime(0),
         };
         let enrolled = match self.0.remove(&gate) {
             Some(before) => Enrolled { spec: fresh.spec, home: fresh.home, ..before },

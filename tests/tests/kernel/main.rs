@@ -13,6 +13,7 @@ mod agent_life;
 mod agent_metrics;
 mod agent_pins;
 mod agent_ready;
+mod agent_resolvers;
 mod agent_roots;
 mod agent_unknown;
 mod agent_world;

@@ -36,10 +36,19 @@ use crate::{
     spec::GateSpec,
 };
 
-/// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup. Lookups are not
-/// held.
-const PROGRAMS: [Program; 5] =
-    [Program::Listen, Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
+/// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup, the last three
+/// only where lookups are held.
+const PROGRAMS: [Program; 8] = [
+    Program::Listen,
+    Program::SockOps,
+    Program::Egress,
+    Program::Connect4,
+    Program::Connect6,
+    Program::SetSockOpt,
+    Program::SendMsg4,
+    Program::SendMsg6,
+];
+const WITHOUT_DNS: usize = 5;
 
 /// Runs CMD and ends as it ends.
 #[must_use]
@@ -70,12 +79,12 @@ fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     capabilities::require()?;
     let hierarchy = Hierarchy::find()?;
     let object = Object::open(options.common.programs.bpf_object.as_deref())?;
+    let programs = if options.dns_ports.is_empty() { &PROGRAMS[..WITHOUT_DNS] } else { &PROGRAMS };
     let log_level = options.common.programs.bpf_log;
-    let (mut loaded, ring) =
-        load::load(&object, &load::Options { programs: &PROGRAMS, log_level, ..Default::default() })?;
+    let (mut loaded, ring) = load::load(&object, &load::Options { programs, log_level, ..Default::default() })?;
     let scope = Scope::create(&hierarchy.own()?)?;
     let started = || -> anyhow::Result<_> {
-        loaded.attach(&PROGRAMS[1..], scope.path(), &hierarchy.mount)?;
+        loaded.attach(&programs[1..], scope.path(), &hierarchy.mount)?;
         let signals = Signals::block()?;
         Ok((signals, Keeper::start(&scope)?))
     }();
@@ -125,7 +134,7 @@ impl Session {
             capture_ports: self.spec.capture_ports,
         };
         let mut app = App::new(loaded, ring, worker, node, Recorded::new(), tokio::runtime::Handle::current())?;
-        app.enrol(scope.id()?, self.spec.clone(), Home::Netns(home));
+        app.enrol(scope.id()?, self.spec.clone(), Home::Command(home, scope.path().to_owned()));
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;
         let mut gated = match Gated::start(&self.options.command, scope.door()?, signals.original()) {
