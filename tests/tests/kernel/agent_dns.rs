@@ -25,18 +25,29 @@ const ADDRESS: &str = "198.51.100.10";
 /// Answers every question: an A record, and nothing else. It does so from the beginning, as a mesh's DNS proxy does; what
 /// it says is that it was asked.
 const PROXY: &str = r#"
-import socket
-server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("127.0.0.1", 15053))
-print("bound", flush=True)
-while True:
-    query, peer = server.recvfrom(512)
+import socket, threading
+def answer(query):
     end = query.index(b"\0", 12) + 5
     is_a = query[end - 4:end - 2] == b"\0\1"
     head = query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
     record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([198, 51, 100, 10]) if is_a else b""
     print("asked", flush=True)
-    server.sendto(head + query[12:end] + record, peer)
+    return head + query[12:end] + record
+def over_tcp():
+    while True:
+        with server_tcp.accept()[0] as connection, connection.makefile("rwb") as stream:
+            while length := stream.read(2):
+                reply = answer(stream.read(int.from_bytes(length, "big")))
+                stream.write(len(reply).to_bytes(2, "big") + reply)
+                stream.flush()
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 15053))
+server_tcp = socket.create_server(("127.0.0.1", 15053))
+threading.Thread(target=over_tcp, daemon=True).start()
+print("bound", flush=True)
+while True:
+    query, peer = server.recvfrom(512)
+    server.sendto(answer(query), peer)
 "#;
 
 /// The mesh's DNS proxy in the pod, and the rule that captures queries.
@@ -44,7 +55,10 @@ pub(crate) struct Dns(Client);
 
 impl Dns {
     pub(crate) fn start(world: &World<'_>) -> Result<Self> {
-        world.netns.iptables("-t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 15053")?;
+        for protocol in ["udp", "tcp"] {
+            let rule = format!("-t nat -I OUTPUT -p {protocol} --dport 53 -j REDIRECT --to-ports 15053");
+            world.netns.iptables(&rule)?;
+        }
         let mut python = world.netns.command("python3");
         python.args(["-c", PROXY]);
         let mut proxy = Client::start(python)?;
@@ -67,6 +81,7 @@ pub(crate) fn look_up(container: &Container<'_>) -> Result<Client> {
 fn agent_lookup_waits_until_the_proxy_is_ready_and_is_answered_by_replay() -> Result<()> {
     initializing(Qos::Burstable, |world| {
         let mut dns = Dns::start(world)?;
+        world.pod.annotate("dns-truncate", Some("off"));
         world.pod.tell()?;
         let agent = Agent::start(world.node, &[])?;
         let app = world.pod.container("app")?;
@@ -110,6 +125,7 @@ fn waiting_pods(world: &World<'_>) -> Result<Vec<String>> {
 fn agent_absent_for_a_moment_a_lookup_waits_and_the_successor_replays_it() -> Result<()> {
     initializing(Qos::Burstable, |world| {
         let mut dns = Dns::start(world)?;
+        world.pod.annotate("dns-truncate", Some("off"));
         world.pod.tell()?;
         let agent = Agent::start(world.node, &[])?;
         agent.wait_for("gated", 1)?;
