@@ -144,7 +144,7 @@ fn agent_replaces_pins_that_it_cannot_use_in_mid_hold() -> Result<()> {
         let pinned = [fs::read_dir(&links)?, fs::read_dir(&maps)?].into_iter().flatten();
         let pinned = pinned.map(|entry| Ok(entry?.file_type()?.is_file())).collect::<Result<Vec<_>>>()?;
         assert!(file.exists() && pinned.iter().all(|is_file| *is_file), "{pinned:?}");
-        assert_eq!(pinned.len(), 12, "five programs and seven maps");
+        assert_eq!(pinned.len(), 14, "seven programs and seven maps");
         Ok(())
     })
 }

@@ -104,7 +104,7 @@ metrics! {
         MAP_CAPACITY: Gauge "conngate_map_capacity" { "map": "`GATES`, `CONTAINERS`" }
             "Entries that the map has room for.";
         PROGRAM_ATTACHED: Gauge "conngate_program_attached" {
-            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`"
+            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`, `sendmsg4`, `sendmsg6`"
         } "Whether the eBPF program is attached (1) or not (0).";
         HEARTBEAT_AGE: Gauge "conngate_heartbeat_age_seconds" {}
             "How long ago the agent last told the kernel that it is alive. Above 5 s pods that nobody knows are not held.";
@@ -133,7 +133,9 @@ metrics! {
             "From the drop of a SYN of an unknown pod or container to the agent's decision.";
         SYNS_REPLAYED: Counter "conngate_syns_replayed_total" {
             "result": "`sent`, `failed` (the kernel's own retry remains)"
-        } "Parked SYNs that were sent again.";
+        } "Parked SYNs and DNS queries that were sent again, and truncated answers to queries.";
+        DNS_TRUNCATED: Counter "conngate_dns_queries_truncated_total" {}
+            "Held DNS queries that were answered as truncated, so that their resolver asks again over TCP.";
         KUBERNETES_EVENTS: Counter "conngate_kubernetes_events_total" {
             "result": "`sent`, `dropped` (said already, too many, or not taken by the API server)"
         } "Kubernetes Events on pods.";

@@ -24,6 +24,9 @@ pub struct Explanation {
     pub containers: Vec<Container>,
     /// The connections that wait now, the oldest first.
     pub connections: Vec<Held>,
+    /// DNS queries of the pod that were answered as truncated, so that their lookups go on over TCP.
+    #[serde(default)]
+    pub dns_truncated: u64,
     /// What happened to the gate last, the oldest first; at most [`DECISIONS`].
     pub decisions: Vec<Decision>,
 }
