@@ -127,8 +127,8 @@ fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
 
-/// The program behind its links, which lead through /etc.
-fn java_itself() -> Result<PathBuf> {
+/// Java's own program, behind its links, which lead through /etc.
+pub fn java_itself() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut java = std::env::split_paths(&path).map(|path| path.join("java"));
     java.find_map(|java| fs::canonicalize(java).ok()).context("no java")
