@@ -53,6 +53,9 @@ pub struct Policy {
     pub ready_url: Option<String>,
     /// Where the mesh redirects connections to.
     pub capture_ports: Vec<u16>,
+    /// Whether DNS queries that wait for long are answered as truncated, where they can be.
+    #[serde(default)]
+    pub dns_truncate: bool,
     /// The longest hold after the proxy's end in mid-life; null: never held again.
     pub regate_seconds: Option<f64>,
     /// Where each value comes from that the pod, its namespace or a default says, by its annotation's name without
