@@ -19,8 +19,6 @@ use crate::agent_world::Kernel;
 /// What the mesh knows.
 const NAME: &str = "web.example";
 
-const PROXY: &str = include_str!("../testbed/src/lab/dns_proxy.py");
-
 /// Nameservers that are not there: what asks them is captured.
 const NAMESERVER_V4: &str = "nameserver 10.96.0.10\n";
 const NAMESERVER_V6: &str = "nameserver 2001:db8:53::10\n";
@@ -48,7 +46,7 @@ impl<'lab> Mesh<'lab> {
     ) -> Result<Self> {
         let mut pod = KubePod::new(node, netns, Qos::Burstable)?;
         pod.annotate("ready-url", None);
-        let proxy = proxy(netns, &[&[ready.to_string().as_str(), &bound.to_string()], names].concat())?;
+        let proxy = dns_proxy::start(netns, &[&[ready.to_string().as_str(), &bound.to_string()], names].concat())?;
         let app = pod.container("app")?.resolving_by(resolv_conf);
         Ok(Self { pod, proxy, app })
     }
@@ -69,47 +67,12 @@ impl<'lab> Mesh<'lab> {
     }
 }
 
-/// Starts the mesh's proxy.
-pub(crate) fn proxy(netns: &Pod, arguments: &[&str]) -> Result<Client> {
-    let mut command = netns.command("python3");
-    command.args(["-c", PROXY]).args(arguments);
-    process::run_as(&mut command, PROXY_ID);
-    let mut proxy = Client::start(command)?;
-    while proxy.line()? != "started" {}
-    Ok(proxy)
-}
-
-/// A namespace whose DNS is captured as Istio does it (`HandleDNSUDP` in tools/istio-iptables/pkg/capture/run.go): the
-/// application's queries and the proxy's own are tracked apart.
+/// A namespace whose DNS is captured.
 fn captured() -> Result<Pod> {
     let netns = Pod::alone()?;
     netns.ip("addr add 2001:db8:1::2/64 dev eth0 nodad\nroute add ::/0 dev eth0")?;
-    capture(&netns)?;
+    netns.redirect_dns()?;
     Ok(netns)
-}
-
-/// Installs the rules for DNS.
-pub(crate) fn capture(netns: &Pod) -> Result<()> {
-    for (tables, nameserver) in [("iptables", "10.96.0.10/32"), ("ip6tables", "2001:db8:53::10/128")] {
-        let rules = format!(
-            "*nat\n\
-             -I OUTPUT -p tcp --dport 53 -d {nameserver} -m owner ! --uid-owner {PROXY_ID} -j REDIRECT --to-ports 15053\n\
-             -A OUTPUT -p udp --dport 53 -m owner --uid-owner {PROXY_ID} -j RETURN\n\
-             -A OUTPUT -p udp --dport 53 -m owner --gid-owner {PROXY_ID} -j RETURN\n\
-             -A OUTPUT -p udp --dport 53 -d {nameserver} -j REDIRECT --to-ports 15053\n\
-             COMMIT\n\
-             *raw\n\
-             -A OUTPUT -p udp --dport 53 -m owner --uid-owner {PROXY_ID} -j CT --zone 1\n\
-             -A OUTPUT -p udp --sport 15053 -m owner --uid-owner {PROXY_ID} -j CT --zone 2\n\
-             -A OUTPUT -p udp --dport 53 -m owner --gid-owner {PROXY_ID} -j CT --zone 1\n\
-             -A OUTPUT -p udp --sport 15053 -m owner --gid-owner {PROXY_ID} -j CT --zone 2\n\
-             -A OUTPUT -p udp --dport 53 -d {nameserver} -j CT --zone 2\n\
-             -A PREROUTING -p udp --sport 53 -s {nameserver} -j CT --zone 1\n\
-             COMMIT\n"
-        );
-        netns.restore(tables, &rules)?;
-    }
-    Ok(())
 }
 
 /// Looks the name up with each of them at the same time, and lets the mesh's clock start.
@@ -353,7 +316,7 @@ fn command_that_looks_a_name_up_waits_for_the_mesh_over_udp_and_then_over_tcp() 
             format!("mount --bind {} /etc/resolv.conf && exec {} {NAME}", resolv_conf.display(), program.display());
         for (ready, way) in [("1", "udp"), ("12", "tcp")] {
             let netns = captured()?;
-            let mut proxy = proxy(&netns, &[ready, "0", NAME])?;
+            let mut proxy = dns_proxy::start(&netns, &[ready, "0", NAME])?;
             let command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", &script];
             let mut gated = Gated::start_command(&netns, &options, &command)?;
             ensure!(gated.client().line()? == STARTED);

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use conngate_testbed::lab::{
-    self, Agent, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Redirect, Upstream, envoy::virtual_outbound,
-    resolver,
+    self, Agent, Answer, ControlPlane, Envoy, KubePod, Node, Pod, Qos, Redirect, Upstream, dns_proxy,
+    envoy::virtual_outbound, resolver,
 };
-
-use crate::agent_resolvers::{capture, proxy};
 
 const URL: &str = "http://log-config-server:12345/";
 
@@ -27,7 +25,7 @@ fn agent_jvm_that_asks_by_name_in_second_2_starts_at_the_first_try_though_envoy_
         let (node, upstream, program) = (Node::new()?, Upstream::with_web()?, resolver::java("LogConfig")?);
         let netns = Pod::new(&upstream)?;
         netns.redirect(&Redirect::default())?;
-        capture(&netns)?;
+        netns.redirect_dns()?;
         let late = Answer::After(Duration::from_secs(16));
         let control_plane = ControlPlane::start(&netns, vec![virtual_outbound()], late)?;
         let pod = KubePod::new(&node, &netns, Qos::Burstable)?;
@@ -35,7 +33,7 @@ fn agent_jvm_that_asks_by_name_in_second_2_starts_at_the_first_try_though_envoy_
         let agent = Agent::start(&node, &[])?;
         agent.wait_for("gated", 1)?;
         let (sidecar, app) = (pod.container("istio-proxy")?, pod.container("app")?.resolving_by(RESOLV_CONF));
-        let mut dns = proxy(&netns, &["never", "16", NAME])?;
+        let mut dns = dns_proxy::start(&netns, &["never", "16", NAME])?;
 
         let _envoy = Envoy::start_in(&netns, &control_plane, Some(sidecar.cgroup()))?;
         dns.go()?;

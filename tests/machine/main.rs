@@ -29,10 +29,9 @@ fn check(what: &str) -> Result<(bool, Option<String>)> {
     let (node, cgroup) = (Node::new()?, Cgroup::new()?);
     let mut check = agent::check(&node)?;
     cgroup.join(&mut check)?;
-    let output = check.output()?;
-    let said = String::from_utf8(output.stdout)?;
+    let (can_hold, said) = agent::checked(check)?;
     let begin = format!("lacks       {what}, ");
-    Ok((output.status.success(), said.lines().find(|line| line.contains(&begin)).map(ToOwned::to_owned)))
+    Ok((can_hold, said.lines().find(|line| line.contains(&begin)).map(ToOwned::to_owned)))
 }
 
 /// A connection is held, and made once Envoy is ready.

@@ -6,9 +6,12 @@
 //! versions each pod is of is said in docs/meshes.md.
 
 use anyhow::{Context, Result};
-use conngate_testbed::cluster::{
-    PROXY,
-    pod::{Container, Pod},
+use conngate_testbed::{
+    cluster::{
+        PROXY,
+        pod::{Container, Pod},
+    },
+    lab::envoy::dns,
 };
 use serde_json::{Value, json};
 
@@ -64,7 +67,8 @@ impl Envoy {
 
     fn bootstrap(&self) -> Value {
         let tcp = self.inbound.into_iter().chain([self.outbound]).map(listener);
-        let listeners: Vec<_> = tcp.chain(self.dns.map(dns)).collect();
+        let listeners: Vec<_> =
+            tcp.chain(self.dns.map(|port| dns(port, "upstream.example", "198.51.100.10"))).collect();
         json!({
             "node": { "id": "stand-in", "cluster": "stand-in" },
             "admin": { "address": address("0.0.0.0", self.ready) },
@@ -115,24 +119,6 @@ fn listener(port: u16) -> Value {
                 "cluster": "onward",
             },
         }]}],
-    })
-}
-
-/// Knows the name in [`OUTSIDE`], and that there is no other.
-fn dns(port: u16) -> Value {
-    json!({
-        "name": "dns",
-        "address": { "socket_address": { "protocol": "UDP", "address": "127.0.0.1", "port_value": port } },
-        "listener_filters": [{
-            "name": "envoy.filters.udp.dns_filter",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig",
-                "stat_prefix": "dns",
-                "server_config": { "inline_dns_table": { "virtual_domains": [
-                    { "name": "upstream.example", "endpoint": { "address_list": { "address": ["198.51.100.10"] } } },
-                ]}},
-            },
-        }],
     })
 }
 

@@ -6,8 +6,11 @@ use std::{fmt, path::Path};
 
 use conngate_testbed::lab::tool;
 
-/// Where the applications connect to: an address of the laboratory's upstream.
-pub(crate) const DESTINATION: (&str, &str) = ("198.51.100.10", "80");
+/// The address of the laboratory's upstream.
+pub(crate) const UPSTREAM: &str = "198.51.100.10";
+
+/// What the mesh's DNS calls it.
+pub(crate) const NAME: &str = "log-config-server";
 
 /// One application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +18,14 @@ pub(crate) enum Application {
     Shell,
     Python,
     Jvm,
+    /// As [`Application::Jvm`], but it looks a name up in DNS that the mesh captures.
+    JvmByName,
 }
 
 impl Application {
     /// Those that this machine can run; the others are named on stderr.
     pub(crate) fn installed() -> Vec<Self> {
-        let mut all = vec![Self::Shell, Self::Python, Self::Jvm];
+        let mut all = vec![Self::Shell, Self::Python, Self::Jvm, Self::JvmByName];
         all.retain(|application| {
             let (program, _) = application.interpreter();
             let is_there = tool::exists(program);
@@ -35,15 +40,32 @@ impl Application {
     /// The command line, to be run in [`directory`].
     pub(crate) fn command(self) -> Vec<String> {
         let (program, source) = self.interpreter();
-        let (host, port) = DESTINATION;
+        let (host, port) = self.destination();
         [program, source, host, port].map(str::to_owned).into()
+    }
+
+    fn destination(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Shell | Self::Python | Self::Jvm => (UPSTREAM, "80"),
+            Self::JvmByName => (NAME, "12345"),
+        }
+    }
+
+    /// What the upstream is reached at.
+    pub(crate) fn reaches(self) -> String {
+        format!("{UPSTREAM}:{}", self.destination().1)
+    }
+
+    /// Whether it looks a name up first.
+    pub(crate) fn is_by_name(self) -> bool {
+        self.destination().0 == NAME
     }
 
     fn interpreter(self) -> (&'static str, &'static str) {
         match self {
             Self::Shell => ("bash", "app.sh"),
             Self::Python => ("python3", "app.py"),
-            Self::Jvm => ("java", "App.java"),
+            Self::Jvm | Self::JvmByName => ("java", "App.java"),
         }
     }
 }
@@ -54,6 +76,7 @@ impl fmt::Display for Application {
             Self::Shell => "bash",
             Self::Python => "Python",
             Self::Jvm => "JVM",
+            Self::JvmByName => "JVM DNS",
         })
     }
 }

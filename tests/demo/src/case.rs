@@ -13,13 +13,13 @@ use anyhow::{Context as _, Result, bail};
 use conngate_testbed::{
     clock::mono_ns,
     lab::{
-        Answer, Cgroup, ControlPlane, Envoy, Namespace, Pod, Redirect, Upstream, envoy::virtual_outbound,
-        process::Running, wait_until,
+        Answer, Cgroup, ControlPlane, Envoy, Namespace, Pod, Redirect, Upstream, client::Client, dns_proxy,
+        envoy::virtual_outbound, process::Running, wait_until,
     },
 };
 
 use crate::{
-    application::{self as applications, Application},
+    application::{self as applications, Application, NAME},
     oracle::{self, Ready},
     remedy::Remedy,
     talk::{self, Heard, Said},
@@ -107,8 +107,13 @@ pub(crate) fn run(application: Application, remedy: Remedy, delay: Duration) -> 
     let pod = Pod::new(&upstream)?;
     pod.redirect(&Redirect::default())?;
     let control_plane = ControlPlane::start(&pod, vec![virtual_outbound()], Answer::After(delay))?;
+    let names = || -> Result<Client> {
+        pod.redirect_dns()?;
+        dns_proxy::start(&pod, &["never", &delay.as_secs_f64().to_string(), NAME])
+    };
+    let mut names = application.is_by_name().then(names).transpose()?;
     let cgroup = Cgroup::new()?;
-    let words = remedy.command(application.command())?;
+    let words = remedy.command(application)?;
     let (program, arguments) = words.split_first().context("a command has a program")?;
     let mut command = pod.command(program);
     command
@@ -121,6 +126,7 @@ pub(crate) fn run(application: Application, remedy: Remedy, delay: Duration) -> 
 
     let zero = mono_ns();
     let envoy = Envoy::start(&pod, &control_plane)?;
+    names.as_mut().map(Client::go).transpose()?;
     let mut process = Running::start(command)?;
     let (tell, heard) = mpsc::channel();
     let child = process.child();

@@ -42,8 +42,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts to listen on loopback inside `namespace`, on a port of the kernel's choice. `listeners` are xDS resources
-    /// as JSON, each with its "@type".
+    /// Starts to listen on loopback inside `namespace`, on a port of the kernel's choice. `listeners` are as in
+    /// Envoy's configuration.
     pub fn start(namespace: &Namespace, listeners: Vec<Value>, answer: Answer) -> Result<Self> {
         let listener = namespace.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         listener.set_nonblocking(true)?;
@@ -121,10 +121,14 @@ impl Discovery {
 }
 
 /// A DiscoveryResponse (envoy/service/discovery/v3/discovery.proto).
-fn response(listeners: Vec<Value>) -> Result<Bytes> {
+fn response(mut listeners: Vec<Value>) -> Result<Bytes> {
+    let kind = "type.googleapis.com/envoy.config.listener.v3.Listener";
+    for listener in &mut listeners {
+        listener["@type"] = kind.into();
+    }
     let response = serde_json::json!({
         "version_info": "1",
-        "type_url": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "type_url": kind,
         "resources": listeners,
     });
     Ok(serde_json::to_vec(&response).context("cannot write the answer")?.into())

@@ -13,6 +13,7 @@ pub mod browser;
 pub mod cgroup;
 pub mod client;
 pub mod control_plane;
+pub mod dns_proxy;
 mod elsewhere;
 pub mod envoy;
 pub mod gated;

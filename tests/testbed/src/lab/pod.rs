@@ -7,7 +7,11 @@ use std::ops::Deref;
 
 use anyhow::{Context, Result};
 
-use super::{namespace::Namespace, redirect::Redirect, upstream::Upstream};
+use super::{
+    namespace::Namespace,
+    redirect::{self, Redirect},
+    upstream::Upstream,
+};
 
 /// The pod's own IPv4 address.
 pub const POD_V4: &str = "192.0.2.2";
@@ -57,6 +61,11 @@ impl Pod {
     /// Installs the rules of the mesh.
     pub fn redirect(&self, redirect: &Redirect) -> Result<()> {
         redirect.install(&self.namespace)
+    }
+
+    /// Installs the rules of a mesh that captures DNS, after its others.
+    pub fn redirect_dns(&self) -> Result<()> {
+        redirect::install_dns(&self.namespace)
     }
 }
 

@@ -83,6 +83,37 @@ impl Redirect {
     }
 }
 
+/// Where the application's queries go.
+pub const DNS_PORT: u16 = 15053;
+
+/// The nameservers whose queries are captured, IPv4 and IPv6: nothing is there.
+pub const NAMESERVERS: [&str; 2] = ["10.96.0.10", "2001:db8:53::10"];
+
+/// Installs what Istio does for DNS (`HandleDNSUDP` in tools/istio-iptables/pkg/capture/run.go): the application's queries and the
+/// proxy's own are tracked apart.
+pub(super) fn install_dns(namespace: &Namespace) -> Result<()> {
+    for (tables, nameserver) in ["iptables", "ip6tables"].into_iter().zip(NAMESERVERS) {
+        let rules = format!(
+            "*nat\n\
+             -I OUTPUT -p tcp --dport 53 -d {nameserver} -m owner ! --uid-owner {PROXY_ID} -j REDIRECT --to-ports {DNS_PORT}\n\
+             -A OUTPUT -p udp --dport 53 -m owner --uid-owner {PROXY_ID} -j RETURN\n\
+             -A OUTPUT -p udp --dport 53 -m owner --gid-owner {PROXY_ID} -j RETURN\n\
+             -A OUTPUT -p udp --dport 53 -d {nameserver} -j REDIRECT --to-ports {DNS_PORT}\n\
+             COMMIT\n\
+             *raw\n\
+             -A OUTPUT -p udp --dport 53 -m owner --uid-owner {PROXY_ID} -j CT --zone 1\n\
+             -A OUTPUT -p udp --sport {DNS_PORT} -m owner --uid-owner {PROXY_ID} -j CT --zone 2\n\
+             -A OUTPUT -p udp --dport 53 -m owner --gid-owner {PROXY_ID} -j CT --zone 1\n\
+             -A OUTPUT -p udp --sport {DNS_PORT} -m owner --gid-owner {PROXY_ID} -j CT --zone 2\n\
+             -A OUTPUT -p udp --dport 53 -d {nameserver} -j CT --zone 2\n\
+             -A PREROUTING -p udp --sport 53 -s {nameserver} -j CT --zone 1\n\
+             COMMIT\n"
+        );
+        namespace.restore(tables, &rules)?;
+    }
+    Ok(())
+}
+
 /// What differs between the two address families.
 struct Family {
     loopback: &'static str,

@@ -78,7 +78,6 @@ pub fn echo_outbound() -> Value {
 
 fn listener(filter: Value) -> Value {
     json!({
-        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
         "name": "virtualOutbound",
         "address": address("0.0.0.0", CAPTURE_PORT),
         "additional_addresses": [{"address": address("::", CAPTURE_PORT)}],
@@ -87,6 +86,25 @@ fn listener(filter: Value) -> Value {
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"},
         }],
         "filter_chains": [{"filters": [filter]}],
+    })
+}
+
+/// A DNS server that knows `name`, which is at the IPv4 address `ip`, and that there is no other.
+#[must_use]
+pub fn dns(port: u16, name: &str, ip: &str) -> Value {
+    json!({
+        "name": "dns",
+        "address": {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}},
+        "listener_filters": [{
+            "name": "envoy.filters.udp.dns_filter",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.udp.dns_filter.v3.DnsFilterConfig",
+                "stat_prefix": "dns",
+                "server_config": {"inline_dns_table": {"virtual_domains": [
+                    {"name": name, "endpoint": {"address_list": {"address": [ip]}}},
+                ]}},
+            },
+        }],
     })
 }
 

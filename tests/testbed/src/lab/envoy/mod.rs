@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub use self::{
     binary::{binary, binary_for},
-    config::{ADMIN_PORT, echo_outbound, virtual_outbound},
+    config::{ADMIN_PORT, dns, echo_outbound, virtual_outbound},
 };
 use super::{
     cgroup::Cgroup,
