@@ -30,7 +30,7 @@ pub struct Client {
     /// The agent's socket.
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true, default_value = socket::DEFAULT)]
     pub socket: PathBuf,
-    /// How results are printed.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
@@ -56,7 +56,7 @@ impl Client {
     /// When there is none, it is an error ([`Refused`]), or not of the shape.
     pub async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> anyhow::Result<T> {
         let answer = self.request(method, path).await?.into_body().collect().await?.to_bytes();
-        serde_json::from_slice(&answer).context("the agent's answer is not of this version's shape")
+        serde_json::from_slice(&answer).context("the agent's answer does not have this version's format")
     }
 
     /// The answer to `METHOD path`, of whatever status, as it comes.

@@ -18,7 +18,7 @@ pub struct Options {
     /// The agent; with `-o json` what the page is made of goes to stdout, and no page is written.
     #[command(flatten)]
     pub client: Client,
-    /// The page; `-`: to stdout.
+    /// The page; `-`: stdout.
     #[arg(long, value_name = "FILE", default_value = "conngate-report.html")]
     pub file: PathBuf,
 }

@@ -21,10 +21,10 @@ pub struct Options {
     /// The agent.
     #[command(flatten)]
     pub client: Client,
-    /// Show it again and again, until a signal ends it.
+    /// Refresh until interrupted.
     #[arg(long)]
     pub watch: bool,
-    /// How often, with --watch (100ms to 1h).
+    /// How often to refresh, with --watch (100ms to 1h).
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
 }
