@@ -123,7 +123,7 @@ impl Injector {
     pub fn replay(&self, target: Target, records: Vec<ParkedRecord>) {
         let (gate, packets) = (target.gate, records.len());
         if !self.hand.ask(gate, (target, Job::Replay(records))) {
-            tracing::debug!(gate = gate.0, packets, "too much waits: left to the kernel's own retry");
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the kernel's own retry");
         }
     }
 
@@ -133,7 +133,7 @@ impl Injector {
         let (gate, connections) = (target.gate, records.len());
         let asked = self.hand.ask(gate, (target, Job::Reset(records)));
         if !asked {
-            tracing::warn!(gate = gate.0, connections, "too much waits: released, not reset");
+            tracing::warn!(gate = gate.0, connections, "too many connections wait: released, not reset");
         }
         asked
     }
