@@ -169,8 +169,8 @@ mod tests {
             Err(Failure::Refused("no pod `x` on this node".to_owned()))
         );
         assert_eq!(
-            said(125, "", "conngate: no agent can be asked\n").parsed::<Vec<u8>>(),
-            Err(Failure::Unreachable("no agent can be asked".to_owned()))
+            said(125, "", "conngate: no agent can be reached\n").parsed::<Vec<u8>>(),
+            Err(Failure::Unreachable("no agent can be reached".to_owned()))
         );
         assert!(
             matches!(said(0, "{", "").parsed::<Vec<u8>>(), Err(Failure::Unreachable(why)) if why.contains("format"))

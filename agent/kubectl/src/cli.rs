@@ -20,8 +20,8 @@ use crate::{
     about,
     propagate_version = true,
     after_help = "Exit status: 0; 1 when the answer is no (an agent that is not ready, a finding that fails, no such pod); 2 for a \
-        wrong command line; 3 when some agents could not be asked (prints the answers of the others, and the errors at \
-        the end); 125 when the cluster cannot be asked or has no agent."
+        wrong command line; 3 when some agents could not be reached (prints the answers of the others, and the errors at \
+        the end); 125 when the cluster cannot be reached or has no agent."
 )]
 pub(crate) struct Cli {
     /// Which cluster, and which of its nodes.

@@ -1,6 +1,6 @@
 //! Asks the agent of this machine over its socket.
 //!
-//! Knows nothing of what is asked. An agent that cannot be asked is an error that says how to reach one.
+//! Knows nothing of what is asked. An agent that cannot be reached is an error that says how to reach one.
 
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ where
 async fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
     UnixStream::connect(socket).await.with_context(|| {
         format!(
-            "no agent can be asked at {} (--socket); in a cluster: \
+            "no agent can be reached at {} (--socket); in a cluster: \
              kubectl -n NAMESPACE exec daemonset/conngate -- /conngate …",
             socket.display()
         )

@@ -15,7 +15,7 @@ use crate::{
 
 /// Options of `conngate events`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0; 125 when the agent cannot be asked, or goes away during --follow.")]
+#[command(after_help = "Exit status: 0; 125 when the agent cannot be reached, or goes away during --follow.")]
 pub struct Options {
     /// The agent.
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct Options {
 /// Shows them.
 ///
 /// # Errors
-/// When the agent cannot be asked, or goes away.
+/// When the agent cannot be reached, or goes away.
 pub fn events(options: &Options) -> anyhow::Result<Exit> {
     options.client.block_on(async {
         let path = if options.follow { "/v1/events/follow" } else { "/v1/events" };

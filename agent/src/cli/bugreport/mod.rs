@@ -228,7 +228,7 @@ mod tests {
         let missing = Bundle::read(tar.as_slice()).unwrap();
         let missing = String::from_utf8(missing.file("missing.txt").unwrap().to_vec()).unwrap();
         assert!(
-            missing.contains("status.json: no agent can be asked") && missing.contains("explain/shop/web-0.json: "),
+            missing.contains("status.json: no agent can be reached") && missing.contains("explain/shop/web-0.json: "),
             "{missing}"
         );
     }

@@ -64,7 +64,7 @@ pub(super) async fn agent(client: &Client) -> Finding {
         );
     }
     match client.ask::<Status>(Method::GET, "/v1/status").await {
-        Err(error) => finding(Level::Fail, format!("{error:#}"), "the agent cannot be asked"),
+        Err(error) => finding(Level::Fail, format!("{error:#}"), "the agent cannot be reached"),
         Ok(Status { ready: true, degraded: Some(why), .. }) => {
             finding(Level::Warn, format!("ready, degraded: {}", printable(&why, 400)), "it gates pods, with limits")
         }

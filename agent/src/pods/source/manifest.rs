@@ -120,7 +120,7 @@ spec:
         assert!(error("a: [").contains("neither YAML nor JSON"));
         assert!(error(&YAML.replace("  uid", "  other")).contains("default/web has no metadata.uid"));
         assert!(error(&YAML.replace("[{name: app}]", "app")).contains("document 1 is not a pod"));
-        assert!(error(&YAML.replace("0a1b", "host")).contains("is no pod UID"));
+        assert!(error(&YAML.replace("0a1b", "host")).contains("is not a pod UID"));
     }
 
     #[test]
