@@ -13,17 +13,20 @@ use std::{
     io, mem,
     net::SocketAddr,
     num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use conngate_common::{
     ABI_VERSION,
-    gate::{AgentEntry, CapturePorts, GateEntry, GateState, MAX_SHARED_PARENTS},
+    gate::{AgentEntry, CapturePorts, GateEntry, MAX_SHARED_PARENTS},
     id::CgroupId,
 };
 use conngate_core::{
     gate::Answer,
     node::{Fact, Found, GRACE, Hooks, Input, Node, Output, Why},
+    pod::Pod,
     workload::Sandbox,
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -39,7 +42,7 @@ use crate::{
     net::{
         inject::{Injector, Target},
         looks::{Looked, Looks},
-        netns::{Netns, NetnsWorker},
+        netns::{Netns, NetnsWorker, Owner},
         prober::Prober,
     },
     proc::pods::PodCgroup,
@@ -90,6 +93,8 @@ pub struct Driver {
     probed: mpsc::UnboundedReceiver<Input>,
     /// The pods' cgroups, as far as somebody has told of them.
     pods: HashMap<CgroupId, PodCgroup>,
+    /// A command's cgroup, which is no pod's.
+    command: Option<(CgroupId, PathBuf)>,
     /// The network namespaces that the core knows, kept open: so none of them becomes another.
     netns: HashMap<CgroupId, Netns>,
     facts: Vec<Fact>,
@@ -147,6 +152,7 @@ impl Driver {
             prober,
             probed,
             pods: HashMap::new(),
+            command: None,
             netns: HashMap::new(),
             facts: Vec::new(),
             requests: Vec::new(),
@@ -204,8 +210,16 @@ impl Driver {
         self.netns.remove(&gate);
     }
 
+    /// A command has this cgroup to itself, and is in this network namespace: to the core it is a pod.
+    pub fn command_appeared(&mut self, gate: CgroupId, cgroup: &Path, netns: Netns, pod: Pod) {
+        self.command = Some((gate, cgroup.to_owned()));
+        self.tell(Input::PodAppeared { uid: pod.uid, gate });
+        self.tell(Input::Pod(Arc::new(pod)));
+        self.found_netns(gate, netns);
+    }
+
     /// The network namespace of `gate` is this one.
-    pub fn found_netns(&mut self, gate: CgroupId, netns: Netns) {
+    fn found_netns(&mut self, gate: CgroupId, netns: Netns) {
         let sandbox = netns.id().map_or(Sandbox::Unknown, Sandbox::Netns);
         self.handle_with(gate, Some(netns), Input::Sandbox { gate, sandbox });
         self.carry_out();
@@ -240,6 +254,7 @@ impl Driver {
                 clock::now(),
                 match record {
                     KernelRecord::Parked(record) => Input::Parked(Box::new(record)),
+                    KernelRecord::Datagram(datagram) => Input::Datagram(datagram),
                     KernelRecord::Ended(record) => Input::Ended(record),
                     KernelRecord::Listening(record) => Input::Listening(record),
                 },
@@ -312,6 +327,15 @@ impl Driver {
             Output::AskFor(uid) => self.requests.push(Request::AskFor(uid)),
             Output::Prepare(gate, record) => self.injector.prepare(self.target(gate), &record),
             Output::Replay(gate, records) => self.injector.replay(self.target(gate), records),
+            Output::Deliver { gate, queries, look } => {
+                if !self.injector.deliver(self.target(gate), queries, look) {
+                    self.node.handle(clock::now(), Input::Delivered { gate, bound: false });
+                }
+            }
+            Output::Pass(gate, queries) => self.injector.pass(self.target(gate), queries),
+            Output::Truncate { gate, queries, uid } => {
+                self.injector.truncate(self.target(gate), queries, Owner { uid, gid: uid });
+            }
             Output::Reset(gate, records) => {
                 if !self.injector.reset(self.target(gate), records) {
                     self.node.handle(clock::now(), Input::WasReset(gate));
@@ -332,24 +356,23 @@ impl Driver {
         Target { gate, home: self.netns.get(&gate).cloned(), pod: self.pods.get(&gate).cloned() }
     }
 
-    /// False: the kernel has another entry.
-    fn write_gate(&mut self, gate: CgroupId, entry: Option<GateEntry>) -> bool {
-        let mut entry = entry;
-        match &mut entry {
-            Some(entry) if entry.state == GateState::Holding.code() => {
-                let holds = entry.datagram_ports != CapturePorts::default()
-                    && self.pods.get(&gate).is_some_and(|pod| self.bpf.hold_datagrams(gate, &pod.path));
-                if !holds {
-                    entry.datagram_ports = CapturePorts::default();
-                }
-                self.bpf.set_gate(gate, Some(*entry))
+    /// Datagrams are held only where their resolvers' sockets are prepared for it. False: the kernel has another entry.
+    fn write_gate(&mut self, gate: CgroupId, mut entry: Option<GateEntry>) -> bool {
+        let wanted = entry.as_mut().filter(|entry| entry.datagram_ports != CapturePorts::default());
+        let holds = wanted.is_some_and(|entry| {
+            let command = self.command.as_ref().filter(|(id, _)| *id == gate).map(|(_, cgroup)| cgroup);
+            let cgroup = self.pods.get(&gate).map(|pod| &pod.path).or(command);
+            let holds = cgroup.is_some_and(|cgroup| self.bpf.hold_datagrams(gate, cgroup));
+            if !holds {
+                entry.datagram_ports = CapturePorts::default();
             }
-            _ => {
-                let written = self.bpf.set_gate(gate, entry);
-                self.bpf.release_datagrams(gate);
-                written
-            }
+            holds
+        });
+        let written = self.bpf.set_gate(gate, entry);
+        if !holds {
+            self.bpf.release_datagrams(gate);
         }
+        written
     }
 
     fn beat(&mut self) {

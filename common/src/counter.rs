@@ -37,6 +37,10 @@ codes! {
         Listen = 4 "listen",
         /// cgroup/setsockopt
         SetSockOpt = 5 "setsockopt",
+        /// cgroup/sendmsg4
+        SendMsg4 = 6 "sendmsg4",
+        /// cgroup/sendmsg6
+        SendMsg6 = 7 "sendmsg6",
     }
 }
 

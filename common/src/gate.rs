@@ -80,6 +80,8 @@ impl CapturePorts {
 pub struct GateEntry {
     /// The longest that one socket may be held, from its first drop, in nanoseconds. The kernel enforces it alone.
     pub cap_ns: u64,
+    /// When it was closed last: what a socket had dropped before belongs to an earlier hold.
+    pub closed_at: MonoTime,
     /// [`GateState`] code.
     pub state: u32,
     /// [`Mode`] code.
@@ -92,7 +94,8 @@ pub struct GateEntry {
     pub exempt_uids: [u32; MAX_EXEMPT_UIDS],
     /// Where the mesh redirects captured connections.
     pub capture_ports: CapturePorts,
-    /// Where the mesh redirects captured datagrams: DNS.
+    /// Where the mesh redirects captured datagrams, DNS, as long as they may be held: also for a while after the gate was opened,
+    /// until somebody is bound there.
     pub datagram_ports: CapturePorts,
 }
 
@@ -182,7 +185,7 @@ unsafe impl Shared for ContainerEntry {}
 unsafe impl Shared for AgentEntry {}
 
 const _: () = {
-    assert!(size_of::<GateEntry>() == 8 + 4 * 4 + 4 * MAX_EXEMPT_UIDS + 2 * 2 * MAX_CAPTURE_PORTS);
+    assert!(size_of::<GateEntry>() == 2 * 8 + 4 * 4 + 4 * MAX_EXEMPT_UIDS + 2 * 2 * MAX_CAPTURE_PORTS);
     assert!(size_of::<ContainerEntry>() == 4);
     assert!(size_of::<AgentEntry>() == 3 * 8 + 8 * 4 + 8 * MAX_SHARED_PARENTS + 2 * MAX_CAPTURE_PORTS);
     assert!(align_of::<GateEntry>() == 8 && align_of::<AgentEntry>() == 8);

@@ -20,6 +20,8 @@ pub const OWN_BUDGET: u32 = 1 << 2;
 pub const RELEASED: u32 = 1 << 3;
 /// The kernel's SYN budget ran out.
 pub const EXPIRED: u32 = 1 << 4;
+/// The application asked for errors (`IP_RECVERR`), and `setsockopt` has swallowed that.
+pub const WANTS_ERRORS: u32 = 1 << 5;
 
 /// Who called connect(), seen in the connect hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct HoldRecord {
     pub first_drop: MonoTime,
     /// Who connects, where the connect hook ran.
     pub connector: Connector,
+    /// Where a datagram that is on its way goes, before NAT, as of [`crate::record::ParkedRecord::dst_ip`]: sendto() alone knows.
+    pub sent_to: [u8; 16],
     /// How many SYNs were dropped.
     pub attempts: u32,
     /// The agent ([`crate::gate::AgentEntry::epoch`]) that has a copy of the SYN; 0: none.
@@ -61,6 +65,12 @@ pub struct HoldRecord {
     pub syncnt: u32,
     /// What bounded the socket's back-off (`TCP_RTO_MAX_MS`) before the programs did, in milliseconds; 0: they have not.
     pub back_off_ms: u32,
+    /// The port of `sent_to`, host byte order; 0: nowhere but where the socket is connected to.
+    pub sent_to_port: u16,
+    /// The IP version of `sent_to`, 4 or 6.
+    pub sent_to_version: u16,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), integers and byte arrays only, size asserted below to hold no padding.
@@ -70,5 +80,5 @@ unsafe impl Shared for HoldRecord {}
 
 const _: () = {
     assert!(size_of::<Connector>() == 8 + 4 * 4 + COMM_LEN);
-    assert!(size_of::<HoldRecord>() == 2 * 8 + size_of::<Connector>() + 6 * 4);
+    assert!(size_of::<HoldRecord>() == 2 * 8 + size_of::<Connector>() + 16 + 6 * 4 + 2 * 2 + 4);
 };

@@ -21,7 +21,7 @@ pub mod record;
 pub mod verdict;
 
 /// Version of every layout and code in this crate. The object carries it (`ABI`), and the agent refuses another one.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// A plain shared value: `repr(C)` or `repr(transparent)`, no padding, every bit pattern valid.
 ///

@@ -14,6 +14,15 @@ use crate::{
 /// two: the programs bound the copied length by a mask.
 pub const SYN_LEN: usize = 128;
 
+/// Bytes of a datagram that are kept, likewise: 1,232 of DNS, which is what resolvers announce with EDNS0 at most (DNS flag day
+/// 2020), fit behind an IPv6 header. Of a longer one [`SYN_LEN`] are.
+pub const DATAGRAM_LEN: usize = SYN_LEN + DATAGRAM_HEAD + DATAGRAM_TAIL;
+
+/// What is copied of a long datagram behind its first [`SYN_LEN`] bytes, and then of its rest at most: a power of two, as above.
+pub const DATAGRAM_HEAD: usize = 128;
+/// Likewise.
+pub const DATAGRAM_TAIL: usize = 1024;
+
 /// IP protocols (IANA, "Assigned Internet Protocol Numbers").
 pub const TCP: u32 = 6;
 /// Likewise.
@@ -22,12 +31,14 @@ pub const UDP: u32 = 17;
 codes! {
     /// What a record is; decides its length.
     RecordKind {
-        /// A captured SYN was dropped for the first time (for this agent), or a captured datagram: [`ParkedRecord`].
+        /// A captured SYN was dropped for the first time (for this agent): [`ParkedRecord`].
         Parked = 1 "parked",
         /// A connection that was held has ended its SYN_SENT state: [`EndedRecord`].
         Ended = 2 "ended",
         /// Somebody listens on a capture port, or does so no longer: [`ListeningRecord`].
         Listening = 3 "listening",
+        /// A captured datagram was dropped: [`ParkedRecord`], or [`DatagramRecord`] where it is longer than a SYN.
+        Datagram = 4 "datagram",
     }
 }
 
@@ -42,6 +53,8 @@ codes! {
         Expired = 2 "expired",
         /// Answered with a reset after its release.
         Refused = 3 "refused",
+        /// A DNS query, answered as truncated: its resolver asks again over TCP.
+        Truncated = 4 "truncated",
     }
 }
 
@@ -79,15 +92,17 @@ pub struct ParkedRecord {
     pub mark: u32,
     /// The device that the socket is bound to (`SO_BINDTODEVICE`); 0: none.
     pub device: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1: whoever asks goes on over TCP when its answer is truncated, and gives up when the kernel does: it connected its socket and
+    /// asked for errors, as of all resolvers only glibc's does (since 2.31). 0: another one, or a SYN.
+    pub over_tcp: u32,
     /// [`crate::reason::Reason`] code of the verdict.
     pub reason: u32,
-    /// Valid bytes of `syn`.
+    /// Valid bytes of `syn`, and of what follows in a [`DatagramRecord`].
     pub syn_len: u32,
-    /// The socket's own destination, before NAT: an IPv4 address in the first 4 bytes, or an IPv6 address.
+    /// The socket's own destination, before NAT: an IPv4 address in the first 4 bytes, or an IPv6 address. Of a datagram that
+    /// went to another than the socket is connected to, that one.
     pub dst_ip: [u8; 16],
-    /// The socket's own destination port, host byte order.
+    /// Its port, host byte order; 0: not known (a datagram of a socket that is not connected, where no sendmsg hook ran).
     pub dst_port: u16,
     /// The capture port that the packet went to, host byte order.
     pub capture_port: u16,
@@ -98,6 +113,16 @@ pub struct ParkedRecord {
     pub src_port: u16,
     /// The packet from its network header on; addresses and checksum as after NAT.
     pub syn: [u8; SYN_LEN],
+}
+
+/// A datagram that is longer than a SYN was parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct DatagramRecord {
+    /// As of a SYN. Its `syn` is the packet's beginning, and `syn_len` counts what follows as well.
+    pub parked: ParkedRecord,
+    /// What follows.
+    pub rest: [u8; DATAGRAM_LEN - SYN_LEN],
 }
 
 /// A held connection is no longer waiting.
@@ -133,6 +158,8 @@ unsafe impl Shared for RecordHeader {}
 // SAFETY: as above.
 unsafe impl Shared for ParkedRecord {}
 // SAFETY: as above.
+unsafe impl Shared for DatagramRecord {}
+// SAFETY: as above.
 unsafe impl Shared for EndedRecord {}
 // SAFETY: as above.
 unsafe impl Shared for ListeningRecord {}
@@ -141,6 +168,9 @@ const _: () = {
     assert!(SYN_LEN.is_power_of_two() && SYN_LEN >= 40 + 60);
     assert!(size_of::<RecordHeader>() == 32);
     assert!(size_of::<ParkedRecord>() == 32 + 2 * 8 + size_of::<Connector>() + 4 * 4 + 8 + 16 + 8 + SYN_LEN);
+    assert!(DATAGRAM_TAIL.is_power_of_two() && DATAGRAM_LEN == 40 + 8 + 1232);
+    assert!(size_of::<DatagramRecord>() == size_of::<ParkedRecord>() + DATAGRAM_LEN - SYN_LEN);
+    assert!(core::mem::offset_of!(ParkedRecord, syn) + SYN_LEN == size_of::<ParkedRecord>());
     assert!(size_of::<EndedRecord>() == 48);
     assert!(size_of::<ListeningRecord>() == 48);
 };

@@ -90,6 +90,26 @@ pub fn judge(attempt: &Attempt<'_>) -> Verdict {
     }
 }
 
+/// Judges one captured datagram. That its gate is open says nothing of the mesh's DNS proxy, which may not be bound to its port
+/// yet (Kuma's): until it is, a query could only be refused.
+#[inline(always)]
+pub fn judge_datagram(attempt: &Attempt<'_>) -> Verdict {
+    match (attempt.gate, attempt.container) {
+        (Some(gate), ContainerClass::Gated | ContainerClass::Unknown)
+            if gate.state == GateState::Open.code() && gate.mode != Mode::Observe.code() =>
+        {
+            if attempt.listener {
+                Verdict::Pass(Reason::Listening)
+            } else if held_for(attempt, gate.cap_ns) || attempt.agent_silent_ns >= gate.cap_ns {
+                Verdict::Pass(Reason::Timeout)
+            } else {
+                Verdict::Hold(Reason::NoListener)
+            }
+        }
+        _ => judge(attempt),
+    }
+}
+
 /// Nobody has decided about the pod or the container: hold only what could not succeed anyway, and not for long.
 #[inline(always)]
 fn unclassified(attempt: &Attempt<'_>) -> Verdict {

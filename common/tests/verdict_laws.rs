@@ -4,7 +4,7 @@ use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
     id::MonoTime,
     reason::Reason,
-    verdict::{Attempt, Verdict, judge},
+    verdict::{Attempt, Verdict, judge, judge_datagram},
 };
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ prop_compose! {
         default_class in code(ContainerClass::ALL, ContainerClass::code),
     ) -> GateEntry {
         let exempt_uids = [NO_UID; MAX_EXEMPT_UIDS];
-        GateEntry { cap_ns, state, mode, reason, default_class, exempt_uids, capture_ports: CapturePorts::default(), datagram_ports: CapturePorts::default() }
+        GateEntry { cap_ns, closed_at: MonoTime(0), state, mode, reason, default_class, exempt_uids, capture_ports: CapturePorts::default(), datagram_ports: CapturePorts::default() }
     }
 }
 
@@ -63,6 +63,12 @@ impl Input {
         let Self { ref gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns } = *self;
         let gate = gate.as_ref();
         judge(&Attempt { gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns })
+    }
+
+    fn judge_datagram(&self) -> Verdict {
+        let Self { ref gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns } = *self;
+        let gate = gate.as_ref();
+        judge_datagram(&Attempt { gate, container, now, first_drop, listener, agent_fresh, agent_silent_ns, grace_ns })
     }
 
     /// How long the socket has been held.
@@ -103,6 +109,7 @@ fn is_held(verdict: Verdict) -> bool {
 fn held(change: impl FnOnce(&mut Input, &mut GateEntry)) -> Verdict {
     let mut gate = GateEntry {
         cap_ns: 2_000_000_000,
+        closed_at: MonoTime(0),
         state: GateState::Holding.code(),
         mode: Mode::Hold.code(),
         reason: Reason::NotReady.code(),
@@ -128,6 +135,19 @@ fn held(change: impl FnOnce(&mut Input, &mut GateEntry)) -> Verdict {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn datagram_is_judged_as_a_syn_but_at_an_open_gate_while_nobody_is_bound(input in input()) {
+        let verdict = input.judge_datagram();
+        if input.state() != Some(GateState::Open) || input.listener || input.container == ContainerClass::Exempt {
+            prop_assert!(verdict == input.judge() || verdict == Verdict::Pass(Reason::Listening));
+        }
+        if is_held(verdict) && input.state() == Some(GateState::Open) {
+            let cap = input.gate.unwrap().cap_ns;
+            prop_assert!(!input.listener && input.mode() != Some(Mode::Observe));
+            prop_assert!(input.age() < cap && input.agent_silent_ns < cap, "it ends without the agent");
+        }
+    }
 
     #[test]
     fn any_input_has_a_verdict_whose_reason_fits(input in input()) {

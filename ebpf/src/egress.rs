@@ -20,7 +20,7 @@ use conngate_common::{
     verdict::{Attempt, Verdict, judge},
 };
 
-use crate::{count, datagram, maps, packet::LoopbackPacket, park::park};
+use crate::{count, datagram, maps, packet::LoopbackPacket, park::Dropped};
 
 /// Let the packet go.
 const PASS: i32 = 1;
@@ -117,7 +117,9 @@ fn hold(ctx: &SkBuffContext, sk: *mut bpf_sock) -> Option<Drop> {
             let left_ns = gate.map_or(agent.grace_ns, |gate| gate.cap_ns).saturating_sub(now.since(record.first_drop));
             let drop = drop_code(record.attempts, raised, record.back_off_ms != 0, left_ns);
             record.attempts += 1;
-            if record.parked_epoch != agent.epoch && park(ctx, sk, record, container, &syn, reason, now) {
+            let parked = record.parked_epoch != agent.epoch
+                && Dropped { ctx, sk, record, container, packet: &syn, reason, now }.park();
+            if parked {
                 record.parked_epoch = agent.epoch;
             }
             Some(drop)

@@ -21,6 +21,8 @@ mod listen;
 mod maps;
 mod packet;
 mod park;
+mod sendmsg4;
+mod sendmsg6;
 mod setsockopt;
 mod sock_ops;
 

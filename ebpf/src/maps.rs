@@ -40,7 +40,7 @@ pub static COUNTERS: PerCpuArray<u64, SLOTS> = PerCpuArray::new();
 #[btf_map]
 pub static HOLD_DURATION: PerCpuArray<u64, DURATION_SLOTS> = PerCpuArray::new();
 
-/// 4 MiB: 10,000 connections that are parked before the agent runs once.
+/// 4 MiB: 10,000 connections, or 2,800 of the longest queries, that are parked before the agent runs once.
 #[btf_map]
 pub static EVENTS: RingBuf<ParkedRecord, { 1 << 22 }> = RingBuf::new();
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
     EbpfContext as _, bindings::bpf_sockopt, helpers::bpf_get_current_ancestor_cgroup_id, macros::cgroup_sockopt,
     programs::SockoptContext,
 };
-use conngate_common::{gate::ContainerClass, id::CgroupId, record::UDP};
+use conngate_common::{counter::Program, gate::ContainerClass, hold::WANTS_ERRORS, id::CgroupId, record::UDP};
 
 use crate::{SETSOCKOPT_ANCESTORS, maps};
 
@@ -29,6 +29,11 @@ pub fn setsockopt(ctx: SockoptContext) -> i32 {
     if option.optlen > PAGE {
         option.optlen = 0;
     } else if RECVERR.contains(&(option.level, option.optname)) && is_datagram(option) && !is_exempt(&ctx) {
+        // SAFETY: the hook's own context; `sk` is never null here.
+        let sk = unsafe { option.__bindgen_anon_1.sk };
+        if let Some(record) = maps::hold_record(sk.cast(), true, Program::SetSockOpt) {
+            record.flags |= WANTS_ERRORS;
+        }
         // Done, says the call, and nothing was.
         option.optlen = -1;
     }

@@ -10,7 +10,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use conngate_common::{
     ABI_VERSION,
     counter::{Counter, SLOTS, counter_slot, verdict_slot},
-    gate::{ContainerEntry, GateEntry, GateState},
+    gate::{CapturePorts, ContainerEntry, GateEntry, GateState},
     reason::Reason,
     verdict::Verdict,
 };
@@ -87,6 +87,13 @@ impl Kernel<'_> {
     /// State and reason of a pod's gate; none: it has no entry.
     pub(crate) fn gate(&self, pod: &KubePod<'_>) -> Result<Option<(GateState, Reason)>> {
         Ok(self.gates()?.get(&pod.cgroup().id()?).copied())
+    }
+
+    /// Where datagrams of a pod are held; none: its gate has no entry.
+    pub(crate) fn datagram_ports(&self, pod: &KubePod<'_>) -> Result<Option<[u8; size_of::<CapturePorts>()]>> {
+        let gates: HashMap<_, u64, [u8; size_of::<GateEntry>()]> = HashMap::try_from(self.map("GATES")?)?;
+        let entry = gates.get(&pod.cgroup().id()?, 0).ok();
+        Ok(entry.and_then(|bytes| bytes[offset_of!(GateEntry, datagram_ports)..].first_chunk().copied()))
     }
 
     /// The containers that were told apart.

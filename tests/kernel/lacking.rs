@@ -87,7 +87,7 @@ fn check(what: &str, prepare: impl FnOnce(&mut Command)) -> Result<Option<String
     let node = Node::new()?;
     let mut check = agent::check(&node)?;
     prepare(&mut check);
-    let said = String::from_utf8(check.output()?.stdout)?;
+    let (_, said) = agent::checked(check)?;
     anyhow::ensure!(said.contains("ok    program     egress"), "{said}");
     let begin = format!("lacks       {what}, ");
     Ok(said.lines().find(|line| line.contains(&begin)).map(ToOwned::to_owned))

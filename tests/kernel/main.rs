@@ -14,6 +14,7 @@ mod agent_metrics;
 mod agent_pins;
 mod agent_proxies;
 mod agent_ready;
+mod agent_resolvers;
 mod agent_roots;
 mod agent_short;
 mod agent_unknown;

@@ -79,8 +79,7 @@ fn check(cgroup: &Cgroup) -> Result<(bool, String)> {
     let node = Node::new()?;
     let mut check = agent::check(&node)?;
     cgroup.join(&mut check)?;
-    let check = check.output()?;
-    Ok((check.status.success(), String::from_utf8_lossy(&check.stdout).into_owned()))
+    agent::checked(check)
 }
 
 /// A gated client below `cgroup`.

@@ -12,6 +12,7 @@ mod install;
 mod kinds;
 mod kubectl;
 mod manifests;
+mod meshes;
 mod modes;
 mod operate;
 mod pods;
@@ -70,6 +71,11 @@ fn main() -> ExitCode {
         modes::timeout_release_lets_the_connection_meet_what_is_there,
         modes::timeout_reset_ends_the_connection_with_an_error,
         modes::mode_that_changes_on_a_running_pod_is_heeded,
+        meshes::kumas_pod_is_held_by_name_until_its_own_probe_says_ready,
+        meshes::consuls_pod_is_held_by_name_until_envoys_admin_says_ready,
+        meshes::linkerds_pod_is_held_until_its_probes_named_port_says_ready,
+        meshes::linkerds_native_sidecar_is_ready_before_anything_is_held,
+        meshes::daprs_pod_is_held_on_loopback_until_it_answers_204,
         manifests::chart_is_admitted_by_the_api_server_with_and_without_values,
         manifests::kustomizations_and_examples_are_admitted_by_the_api_server,
         manifests::namespace_of_the_agent_needs_the_level_privileged_and_no_more,

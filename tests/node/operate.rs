@@ -136,7 +136,7 @@ pub(crate) fn prometheus_scrapes_the_agent_its_rules_hold_and_every_panel_has_da
 }
 
 /// What `/conngate ARGUMENTS` prints in the agent's container.
-fn inside(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+pub(crate) fn inside(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     let exec = ["--namespace", NAMESPACE, "exec", "daemonset/conngate", "--", "/conngate"];
     cluster.kubectl(&[&exec[..], arguments].concat())
 }

@@ -1,4 +1,5 @@
-//! The connections that are held: copies of their SYNs, and of DNS queries.
+//! The connections that are held: what the kernel told of each, a copy of its SYN with it. Of a resolver's socket it is the first
+//! query; all of them are in [`crate::dns`].
 //!
 //! Knows nothing of when to replay, or of how. Bounded, and a gate has its share only: what finds no room is left to the
 //! kernel's own retry.
@@ -9,37 +10,18 @@ use std::{
 };
 
 use conngate_common::{
-    id::{CgroupId, MonoTime, SocketCookie},
+    id::{CgroupId, SocketCookie},
     record::{ParkedRecord, UDP},
 };
-
-/// Nanoseconds after which no resolver sends a query again (glibc: 5 s), and none waits for the answer of an old one.
-const RESOLVERS_PATIENCE: u64 = 6_000_000_000;
 
 /// The most sockets of all pods together, some 30 MB, and of one of them: a pod that floods must not end the agent.
 const ROOM: usize = 100_000;
 const SHARE: usize = 20_000;
 
-/// The most further datagrams of one socket; it sends again what is left out.
-const MORE: usize = 3;
-
-#[derive(Debug)]
-struct Parked {
-    record: Box<ParkedRecord>,
-    /// Further datagrams of the same socket: a resolver asks for IPv4 and IPv6 at once.
-    more: Vec<ParkedRecord>,
-}
-
-impl Parked {
-    fn records(&self) -> impl Iterator<Item = &ParkedRecord> {
-        [&*self.record].into_iter().chain(&self.more)
-    }
-}
-
 /// Copies of held packets.
 #[derive(Debug, Default)]
 pub struct ParkedPackets {
-    parked: HashMap<SocketCookie, Parked>,
+    parked: HashMap<SocketCookie, Box<ParkedRecord>>,
     /// How many sockets of each gate.
     shares: HashMap<CgroupId, usize>,
 }
@@ -47,18 +29,15 @@ pub struct ParkedPackets {
 impl ParkedPackets {
     /// Keeps the packet; says whether it is the first of its gate.
     pub fn park(&mut self, record: ParkedRecord) -> bool {
-        match self.parked.get_mut(&record.header.socket).filter(|_| is_datagram(&record)) {
-            Some(parked) if parked.more.len() < MORE => parked.more.push(record),
-            Some(_) => {}
-            None => {
-                self.unpark(record.header.socket);
-                self.parked.insert(record.header.socket, Parked { record: Box::new(record), more: Vec::new() });
-                let share = self.shares.entry(record.header.gate).or_default();
-                *share += 1;
-                return *share == 1;
-            }
+        let socket = record.header.socket;
+        if is_datagram(&record) && self.holds(socket) {
+            return false;
         }
-        false
+        self.unpark(socket);
+        self.parked.insert(socket, Box::new(record));
+        let share = self.shares.entry(record.header.gate).or_default();
+        *share += 1;
+        *share == 1
     }
 
     /// Whether no further socket of `gate` finds room: then the kernel's own retry remains.
@@ -73,7 +52,7 @@ impl ParkedPackets {
 
     /// What the kernel told of this socket, while its packet is kept.
     pub fn record(&self, socket: SocketCookie) -> Option<&ParkedRecord> {
-        self.parked.get(&socket).map(|parked| &*parked.record)
+        self.parked.get(&socket).map(Box::as_ref)
     }
 
     /// Whether none is kept, of anybody.
@@ -84,19 +63,12 @@ impl ParkedPackets {
 
     /// The packets of `sockets`.
     pub fn records(&self, sockets: &[SocketCookie]) -> Vec<ParkedRecord> {
-        sockets.iter().filter_map(|socket| self.parked.get(socket)).flat_map(Parked::records).copied().collect()
-    }
-
-    /// The sockets whose datagrams nobody waits for any longer at `now`, and whose gates they wait at.
-    pub fn stale_datagrams(&self, now: MonoTime) -> Vec<(CgroupId, SocketCookie)> {
-        let last = self.parked.values().filter_map(|parked| parked.records().last());
-        let stale = last.filter(|record| is_datagram(record) && now.since(record.header.at) > RESOLVERS_PATIENCE);
-        stale.map(|record| (record.header.gate, record.header.socket)).collect()
+        sockets.iter().filter_map(|socket| self.record(*socket)).copied().collect()
     }
 
     /// Lets go of a packet; answers its gate, where it was the last one kept there.
     pub fn unpark(&mut self, socket: SocketCookie) -> Option<CgroupId> {
-        let gate = self.parked.remove(&socket)?.record.header.gate;
+        let gate = self.parked.remove(&socket)?.header.gate;
         let share = self.shares.get_mut(&gate)?;
         *share -= 1;
         (*share == 0).then(|| {

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod budget;
 pub mod connections;
 pub mod containers;
+pub mod dns;
 pub mod gate;
 pub mod node;
 pub mod pod;

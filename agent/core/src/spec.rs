@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use conngate_common::{
     gate::{CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode},
+    id::MonoTime,
     reason::Reason,
 };
 
@@ -26,6 +27,8 @@ pub struct GateSpec {
     pub capture_ports: CapturePorts,
     /// Where the mesh redirects DNS over UDP to.
     pub datagram_ports: CapturePorts,
+    /// Whether a DNS query that waits for long is answered as truncated, so that its resolver asks again over TCP.
+    pub dns_truncate: bool,
     /// Whose connections are never held ([`conngate_common::gate::NO_UID`]: unused).
     pub exempt_uids: [u32; MAX_EXEMPT_UIDS],
     /// What containers are that nobody classified.
@@ -50,19 +53,28 @@ impl GateSpec {
             },
             capture_ports: entry.capture_ports,
             datagram_ports: entry.datagram_ports,
+            dns_truncate: true,
             exempt_uids: entry.exempt_uids,
             default_class: ContainerClass::try_from(entry.default_class).ok()?,
             ready_url: None,
         })
     }
 
+    /// Whether a query that went to this capture port is answered as truncated when it waits for long: only where TCP to the same
+    /// port of the nameserver is captured as well, and so waits too.
+    #[must_use]
+    pub fn truncates(&self, capture_port: u16) -> bool {
+        self.dns_truncate && self.capture_ports.contains(capture_port)
+    }
+
     /// The gate as the kernel reads it.
     #[must_use]
-    pub fn entry(&self, state: GateState, reason: Reason) -> GateEntry {
+    pub fn entry(&self, state: GateState, reason: Reason, closed_at: MonoTime) -> GateEntry {
         let longest = self.policy.regate.map_or(self.policy.timeout, |regate| regate.max(self.policy.timeout));
         let cap = longest.saturating_add(CAP_MARGIN);
         GateEntry {
             cap_ns: u64::try_from(cap.as_nanos()).unwrap_or(u64::MAX),
+            closed_at,
             state: state.code(),
             mode: self.policy.mode.code(),
             reason: reason.code(),

@@ -72,6 +72,14 @@ pub struct Workload {
     pub(crate) state: Option<(GateState, Reason)>,
     /// When it was opened, while it is open.
     pub(crate) opened: Option<MonoTime>,
+    /// When it was closed last.
+    pub(crate) closed_at: MonoTime,
+    /// It is open, and its datagrams are held until somebody is bound where they go.
+    pub(crate) awaits_dns: bool,
+    /// What an earlier agent left in the kernel, until this one writes.
+    pub(crate) inherited: Option<GateEntry>,
+    /// How many of its DNS queries were answered as truncated.
+    pub dns_truncated: u64,
 }
 
 /// One look at a time, and one more for all that happened meanwhile.
@@ -106,9 +114,16 @@ impl Workload {
     pub fn entry(&self) -> Option<GateEntry> {
         let (state, reason) = self.state?;
         Some(match &self.spec {
-            Some(spec) => spec.entry(state, reason),
+            Some(spec) => {
+                let mut entry = spec.entry(state, reason, self.closed_at);
+                if state != GateState::Holding && !self.awaits_dns {
+                    entry.datagram_ports = CapturePorts::default();
+                }
+                entry
+            }
             None => GateEntry {
                 cap_ns: 0,
+                closed_at: self.closed_at,
                 state: state.code(),
                 mode: Mode::Observe.code(),
                 reason: reason.code(),
@@ -118,6 +133,18 @@ impl Workload {
                 datagram_ports: CapturePorts::default(),
             },
         })
+    }
+
+    /// The gate is to be in this state: of when it was closed, and of whether its datagrams are still to be held.
+    pub(crate) fn turn(&mut self, now: MonoTime, state: GateState, reason: Reason) {
+        let before = self.inherited.take().or_else(|| self.entry());
+        if state == GateState::Holding {
+            let closed = before.filter(|before| before.state == state.code()).map(|before| before.closed_at);
+            self.closed_at = closed.unwrap_or(now);
+        }
+        let held = before.is_some_and(|before| before.datagram_ports != CapturePorts::default());
+        self.awaits_dns = held && awaits_dns(state, reason);
+        self.opened = (state == GateState::Open).then(|| self.opened.unwrap_or(now));
     }
 
     /// Its network namespace, where it is known.
@@ -164,4 +191,9 @@ impl Workload {
             (None, None) => Life::Same,
         }
     }
+}
+
+/// Whether a gate waits for its DNS in this state: it was opened because the proxy is ready, not because nobody waits any longer.
+const fn awaits_dns(state: GateState, reason: Reason) -> bool {
+    matches!((state, reason), (GateState::Open, Reason::Ready | Reason::Listening | Reason::KubeletReady))
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use conngate_common::{counter::Program as Name, gate::GateState, id::CgroupId};
+use conngate_common::{counter::Program as Name, gate::CapturePorts, id::CgroupId};
 
 use super::{
     attach::AttachError,
@@ -45,9 +45,9 @@ impl Loaded {
         }
     }
 
-    /// The pods whose gate is not closed, and to which the program is attached all the same: an earlier agent left it.
+    /// The pods whose datagrams are not held, and to which the program is attached all the same: an earlier agent left it.
     pub(super) fn stale_datagrams(&self, pins: &Pins) -> impl Iterator<Item = CgroupId> {
-        let held = |gate| self.maps.gate(gate).is_ok_and(|entry| entry.state == GateState::Holding.code());
+        let held = |gate| self.maps.gate(gate).is_ok_and(|entry| entry.datagram_ports != CapturePorts::default());
         pins.datagram_gates().into_iter().filter(move |gate| !self.datagrams.contains_key(gate) && !held(*gate))
     }
 

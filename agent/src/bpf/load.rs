@@ -234,13 +234,18 @@ pub const fn without(program: Name) -> &'static str {
         }
         Name::Listen => "conngate finds listeners by polling",
         Name::SetSockOpt => "DNS lookups over UDP are not held",
+        Name::SendMsg4 | Name::SendMsg6 => {
+            "DNS queries of sockets that are not connected (musl, Netty) are not sent again: their resolver's own retry remains"
+        }
     }
 }
 
 fn load_program(program: &mut Program, name: Name) -> Result<(), ProgramError> {
     match name {
         Name::SetSockOpt => <&mut CgroupSockopt>::try_from(program).and_then(CgroupSockopt::load),
-        Name::Connect4 | Name::Connect6 => <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load),
+        Name::Connect4 | Name::Connect6 | Name::SendMsg4 | Name::SendMsg6 => {
+            <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
+        }
         Name::Egress => <&mut CgroupSkb>::try_from(program).and_then(CgroupSkb::load),
         Name::SockOps | Name::Listen => <&mut SockOps>::try_from(program).and_then(SockOps::load),
     }

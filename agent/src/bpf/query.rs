@@ -30,11 +30,16 @@ pub enum Hook {
     SockOps,
     /// `BPF_CGROUP_SETSOCKOPT`
     SetSockOpt,
+    /// `BPF_CGROUP_UDP4_SENDMSG`
+    SendMsg4,
+    /// `BPF_CGROUP_UDP6_SENDMSG`
+    SendMsg6,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps, Self::SetSockOpt];
+    pub const ALL: [Self; 7] =
+        [Self::Connect4, Self::Connect6, Self::Egress, Self::SockOps, Self::SetSockOpt, Self::SendMsg4, Self::SendMsg6];
 
     /// Where `program` is attached.
     #[must_use]
@@ -45,6 +50,8 @@ impl Hook {
             Program::Egress => Self::Egress,
             Program::SockOps | Program::Listen => Self::SockOps,
             Program::SetSockOpt => Self::SetSockOpt,
+            Program::SendMsg4 => Self::SendMsg4,
+            Program::SendMsg6 => Self::SendMsg6,
         }
     }
 
@@ -57,6 +64,8 @@ impl Hook {
             Self::Egress => "cgroup_skb/egress",
             Self::SockOps => "sock_ops",
             Self::SetSockOpt => "cgroup/setsockopt",
+            Self::SendMsg4 => "cgroup/sendmsg4",
+            Self::SendMsg6 => "cgroup/sendmsg6",
         }
     }
 
@@ -69,6 +78,8 @@ impl Hook {
             Self::Egress => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
             Self::SockOps => bpf_attach_type::BPF_CGROUP_SOCK_OPS,
             Self::SetSockOpt => bpf_attach_type::BPF_CGROUP_SETSOCKOPT,
+            Self::SendMsg4 => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
+            Self::SendMsg6 => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
         }
     }
 }

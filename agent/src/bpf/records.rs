@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    mem::offset_of,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
@@ -15,8 +16,9 @@ use aya::{
 use conngate_common::{
     Shared,
     hold::Connector,
-    record::{EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind},
+    record::{DATAGRAM_LEN, EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind},
 };
+use conngate_core::dns::Datagram;
 use tokio::io::unix::AsyncFd;
 
 use super::maps::{MapAccessError, take};
@@ -25,11 +27,12 @@ use super::maps::{MapAccessError, take};
 const AT_ONCE: usize = 256;
 
 /// One record.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a batch is read at once, and most of it is parked SYNs")]
+#[derive(Clone, Debug)]
 pub enum KernelRecord {
     /// A SYN was parked.
     Parked(ParkedRecord),
+    /// A datagram was parked.
+    Datagram(Datagram),
     /// A held connection ended its wait.
     Ended(EndedRecord),
     /// Somebody listens.
@@ -43,6 +46,7 @@ impl KernelRecord {
         let header: RecordHeader = read(bytes)?;
         match RecordKind::try_from(header.kind).ok()? {
             RecordKind::Parked => read(bytes).map(Self::Parked),
+            RecordKind::Datagram => datagram(bytes).map(Self::Datagram),
             RecordKind::Ended => read(bytes).map(Self::Ended),
             RecordKind::Listening => read(bytes).map(Self::Listening),
         }
@@ -55,6 +59,14 @@ fn read<T: Shared>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: enough bytes, any alignment, and every bit pattern is a valid `Shared`.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The packet goes on behind the record, and may end before that does.
+fn datagram(bytes: &[u8]) -> Option<Datagram> {
+    let record: ParkedRecord = read(bytes)?;
+    let len = usize::try_from(record.syn_len).ok().filter(|len| *len <= DATAGRAM_LEN)?;
+    let packet = bytes.get(offset_of!(ParkedRecord, syn)..)?.get(..len)?;
+    Some(Datagram { record, packet: packet.into() })
 }
 
 /// Where the application connects to, before NAT.
@@ -131,5 +143,68 @@ impl Records {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conngate_common::{
+        id::{CgroupId, MonoTime, SocketCookie},
+        record::{SYN_LEN, UDP},
+    };
+
+    use super::*;
+
+    /// A record of a datagram of this length, as it is in the ring buffer.
+    fn datagram(len: usize) -> Vec<u8> {
+        let record = ParkedRecord {
+            header: RecordHeader {
+                at: MonoTime(1),
+                gate: CgroupId(2),
+                socket: SocketCookie(3),
+                kind: RecordKind::Datagram.code(),
+                protocol: UDP,
+            },
+            first_drop: MonoTime(1),
+            container: CgroupId(4),
+            connector: Connector::default(),
+            uid: 0,
+            mark: 0,
+            device: 0,
+            over_tcp: 0,
+            reason: 0,
+            syn_len: u32::try_from(len).unwrap(),
+            dst_ip: [0; 16],
+            dst_port: 53,
+            capture_port: 15053,
+            ip_version: 4,
+            src_port: 1,
+            syn: [7; SYN_LEN],
+        };
+        // SAFETY: a `Shared` value is plain bytes without padding.
+        let head = unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of_val(&record)) };
+        let rest = if len > SYN_LEN { DATAGRAM_LEN - SYN_LEN } else { 0 };
+        [head, &vec![7; rest]].concat()
+    }
+
+    #[test]
+    fn parse_of_a_datagram_has_the_whole_packet_and_nothing_behind_it() {
+        for len in [0, 1, SYN_LEN, SYN_LEN + 1, DATAGRAM_LEN] {
+            let Some(KernelRecord::Datagram(read)) = KernelRecord::parse(&datagram(len)) else { panic!("{len}") };
+            assert_eq!(*read.packet, *vec![7; len]);
+            assert_eq!(read.record.header.socket, SocketCookie(3));
+        }
+    }
+
+    #[test]
+    fn parse_of_a_record_that_claims_more_than_there_is_is_none() {
+        let [syn, longest] = [SYN_LEN, DATAGRAM_LEN].map(|len| u32::try_from(len).unwrap());
+        for (len, claims) in [(SYN_LEN, syn + 1), (DATAGRAM_LEN, longest + 1), (DATAGRAM_LEN, u32::MAX)] {
+            let mut bytes = datagram(len);
+            let at = offset_of!(ParkedRecord, syn_len);
+            bytes[at..at + 4].copy_from_slice(&claims.to_ne_bytes());
+            assert!(KernelRecord::parse(&bytes).is_none(), "{len} {claims}");
+        }
+        assert!(KernelRecord::parse(&datagram(1)[..100]).is_none());
     }
 }

@@ -100,7 +100,9 @@ fn log(name: Name, license: &CStr, instructions: &[bpf_insn]) -> Option<String> 
 #[must_use]
 pub const fn program_type(name: Name) -> bpf_prog_type {
     match name {
-        Name::Connect4 | Name::Connect6 => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        Name::Connect4 | Name::Connect6 | Name::SendMsg4 | Name::SendMsg6 => {
+            bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+        }
         Name::Egress => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB,
         Name::SockOps | Name::Listen => bpf_prog_type::BPF_PROG_TYPE_SOCK_OPS,
         Name::SetSockOpt => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCKOPT,

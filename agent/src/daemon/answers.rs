@@ -139,6 +139,7 @@ impl Daemon {
             waits_for: closed.map(|closed| self.waits_for(gate, closed)),
             containers: containers.collect(),
             connections: connections.collect(),
+            dns_truncated: enrolled.map_or(0, |enrolled| enrolled.dns_truncated),
             decisions: self.journal.decisions(gate),
             gate: view,
         })

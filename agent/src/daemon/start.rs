@@ -61,8 +61,16 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The programs in the order in which they are attached: whoever tells how a hold ends comes before what holds.
-const PROGRAMS: [Program; 6] =
-    [Program::SockOps, Program::Listen, Program::SetSockOpt, Program::Egress, Program::Connect4, Program::Connect6];
+const PROGRAMS: [Program; 8] = [
+    Program::SockOps,
+    Program::Listen,
+    Program::SetSockOpt,
+    Program::Egress,
+    Program::Connect4,
+    Program::Connect6,
+    Program::SendMsg4,
+    Program::SendMsg6,
+];
 
 /// How much the sources may tell before the loop listens.
 const TOLD: usize = 1024;

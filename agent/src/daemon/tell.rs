@@ -88,6 +88,10 @@ impl Daemon {
                 }
                 event::What::Gone
             }
+            What::Truncated(queries) => {
+                tracing::debug!(pod, queries, "DNS queries are answered as truncated");
+                return self.recorded.truncated(queries);
+            }
             What::Enrolled(mode) => return tracing::debug!(pod, %mode, "gated"),
             What::Classified(after) => return self.recorded.classified(after),
             What::Unclassified(connections) => {

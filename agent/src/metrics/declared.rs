@@ -104,7 +104,7 @@ metrics! {
         MAP_CAPACITY: Gauge "conngate_map_capacity" { "map": "`GATES`, `CONTAINERS`" }
             "Entries that the map can hold.";
         PROGRAM_ATTACHED: Gauge "conngate_program_attached" {
-            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`"
+            "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`, `sendmsg4`, `sendmsg6`"
         } "Whether the eBPF program is attached (1) or not (0).";
         HEARTBEAT_AGE: Gauge "conngate_heartbeat_age_seconds" {}
             "Age of the agent's last heartbeat to the kernel. Above 5 s, unknown pods are not held.";
@@ -133,7 +133,9 @@ metrics! {
             "Time from the first dropped SYN of an unknown pod or container until the agent's decision.";
         SYNS_REPLAYED: Counter "conngate_syns_replayed_total" {
             "result": "`sent`, `failed` (the kernel's own retry remains)"
-        } "Parked SYNs that the agent replayed, by result.";
+        } "Parked SYNs and DNS queries that the agent replayed, and truncated answers to queries, by result.";
+        DNS_TRUNCATED: Counter "conngate_dns_queries_truncated_total" {}
+            "Held DNS queries that the agent answered as truncated, so that their resolver asks again over TCP.";
         KUBERNETES_EVENTS: Counter "conngate_kubernetes_events_total" {
             "result": "`sent`, `dropped` (a repetition, too many, or rejected by the API server)"
         } "Kubernetes Events on pods, by result.";

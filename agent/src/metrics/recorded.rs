@@ -12,7 +12,8 @@ use std::{
 
 use conngate_common::{id::MonoTime, reason::Reason};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector, proto::MetricFamily,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
+    proto::MetricFamily,
 };
 
 use super::declared::{self, Metric};
@@ -32,6 +33,7 @@ pub struct Recorded {
     ready_to_connected: Histogram,
     classification: Histogram,
     replayed: IntCounterVec,
+    truncated: IntCounter,
     events: IntCounterVec,
     /// When the kernel last heard that the agent is alive; 0: never.
     beat: Arc<AtomicU64>,
@@ -77,6 +79,8 @@ impl Recorded {
             ready_to_connected: histogram(&declared::READY_TO_CONNECTED),
             classification: histogram(&declared::CLASSIFICATION_DURATION),
             replayed: counters(&declared::SYNS_REPLAYED),
+            truncated: IntCounter::new(declared::DNS_TRUNCATED.name, declared::DNS_TRUNCATED.help)
+                .expect("it is declared rightly"),
             events: counters(&declared::KUBERNETES_EVENTS),
             beat: Arc::default(),
         };
@@ -92,12 +96,13 @@ impl Recorded {
         for result in [EventResult::Sent, EventResult::Dropped] {
             recorded.events.with_label_values(&[result.word()]);
         }
-        let all: [Box<dyn Collector>; 6] = [
+        let all: [Box<dyn Collector>; 7] = [
             Box::new(recorded.opened.clone()),
             Box::new(recorded.probes.clone()),
             Box::new(recorded.ready_to_connected.clone()),
             Box::new(recorded.classification.clone()),
             Box::new(recorded.replayed.clone()),
+            Box::new(recorded.truncated.clone()),
             Box::new(recorded.events.clone()),
         ];
         for collector in all {
@@ -131,6 +136,11 @@ impl Recorded {
         for (result, count) in [("sent", sent), ("failed", failed)] {
             self.replayed.with_label_values(&[result]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
         }
+    }
+
+    /// DNS queries were answered as truncated.
+    pub fn truncated(&self, queries: usize) {
+        self.truncated.inc_by(u64::try_from(queries).unwrap_or(u64::MAX));
     }
 
     /// A Kubernetes Event was sent, or was not.

@@ -1,4 +1,5 @@
-//! The hand that reaches into pods' network namespaces: sends held SYNs again, ends connections, looks for listeners.
+//! The hand that reaches into pods' network namespaces: sends held SYNs and queries again, answers queries as truncated, ends
+//! connections, looks for listeners.
 //!
 //! Knows nothing of when. Whatever a pod makes slow there (its netfilter rules, its loopback's queue, a thousand namespaces)
 //! costs that pod: what cannot be sent in time is left to the kernel's own retry, and so is all of a pod that was slow a moment
@@ -18,6 +19,7 @@ use conngate_common::{
 };
 use conngate_core::{
     connections::is_datagram,
+    dns::Datagram,
     node::{Input, Why},
 };
 use tokio::sync::mpsc;
@@ -31,7 +33,11 @@ use crate::{
     net::{
         destroy, listener,
         netns::{Netns, NetnsWorker, Owner},
-        replay::{datagram, raw::Replayer, syn},
+        replay::{
+            datagram,
+            raw::Replayer,
+            syn::{self, Packet, SynError},
+        },
         sock_diag::{SockDiag, SockDiagError},
     },
     proc::{pods::PodCgroup, processes},
@@ -71,6 +77,9 @@ enum Job {
     Prepare(Box<ParkedRecord>),
     Replay(Vec<ParkedRecord>),
     Reset(Vec<ParkedRecord>),
+    Deliver { queries: Vec<Arc<Datagram>>, look: Option<u16> },
+    Pass(Vec<Arc<Datagram>>),
+    Truncate { queries: Vec<Arc<Datagram>>, owner: Owner },
     Look { waited_for: BTreeSet<SocketAddr>, port: u16, why: Why },
 }
 
@@ -127,6 +136,29 @@ impl Injector {
         }
     }
 
+    /// Sends these queries again. Where `look` is a port, only if somebody is bound where all of them
+    /// went; where there are none, on that port. False: nobody will.
+    #[must_use]
+    pub fn deliver(&self, target: Target, queries: Vec<Arc<Datagram>>, look: Option<u16>) -> bool {
+        self.hand.ask(target.gate, (target, Job::Deliver { queries, look }))
+    }
+
+    /// Sends these queries again; what becomes of them is their resolver's.
+    pub fn pass(&self, target: Target, queries: Vec<Arc<Datagram>>) {
+        let (gate, packets) = (target.gate, queries.len());
+        if !self.hand.ask(gate, (target, Job::Pass(queries))) {
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the resolver's own retry");
+        }
+    }
+
+    /// Answers these queries as truncated, as `owner`: the mesh's DNS server, whose answers its rules know.
+    pub fn truncate(&self, target: Target, queries: Vec<Arc<Datagram>>, owner: Owner) {
+        let (gate, packets) = (target.gate, queries.len());
+        if !self.hand.ask(gate, (target, Job::Truncate { queries, owner })) {
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: queries are not answered as truncated");
+        }
+    }
+
     /// Ends these connections with an error. False: nobody will.
     #[must_use]
     pub fn reset(&self, target: Target, records: Vec<ParkedRecord>) -> bool {
@@ -159,8 +191,17 @@ struct Work {
 impl Work {
     fn does(&self, target: &Target, job: Job) -> Option<Input> {
         match job {
-            Job::Prepare(record) => drop(lock(&self.pod(target)).replayer(&self.worker, target, &record)),
-            Job::Replay(records) => self.replay(target, &records),
+            Job::Prepare(record) => drop(lock(&self.pod(target)).replayer(&self.worker, target, &record, None)),
+            Job::Replay(records) => {
+                let packets = records.iter().map(|record| (record, syn::rebuild(record, clock::now())));
+                self.send(target, packets, None);
+            }
+            Job::Deliver { queries, look } => return Some(self.deliver(target, &queries, look)),
+            Job::Pass(queries) => self.send_queries(target, &queries),
+            Job::Truncate { queries, owner } => {
+                let answers = queries.iter().map(|query| (&query.record, datagram::truncated(query)));
+                self.send(target, answers, Some(owner));
+            }
             Job::Reset(records) => {
                 self.reset(target, &records);
                 return Some(Input::WasReset(target.gate));
@@ -177,22 +218,60 @@ impl Work {
         lock(&self.pods).entry(target.gate).or_default().clone()
     }
 
-    fn replay(&self, target: &Target, records: &[ParkedRecord]) {
+    fn deliver(&self, target: &Target, queries: &[Arc<Datagram>], look: Option<u16>) -> Input {
+        let bound = look.is_none_or(|port| {
+            // A query that is sent too early is refused, as without conngate.
+            self.is_bound(target, queries, port).unwrap_or_else(|error| {
+                tracing::debug!(gate = target.gate.0, error = error_chain(&error), "cannot look for UDP sockets");
+                true
+            })
+        });
+        if bound {
+            self.send_queries(target, queries);
+        }
+        Input::Delivered { gate: target.gate, bound }
+    }
+
+    fn send_queries(&self, target: &Target, queries: &[Arc<Datagram>]) {
+        self.send(target, queries.iter().map(|query| (&query.record, datagram::rebuild(query))), None);
+    }
+
+    /// Whether somebody is bound where all of them went; where there are none, on `port`.
+    fn is_bound(&self, target: &Target, queries: &[Arc<Datagram>], port: u16) -> Result<bool, SockDiagError> {
+        let Some(home) = &target.home else { return Ok(true) };
+        let diag = SockDiag::udp(&self.worker, home)?;
+        let ends: BTreeSet<_> = queries.iter().filter_map(|query| datagram::captured_at(query).ok()).collect();
+        if ends.is_empty() {
+            return listener::bound_on(&diag, port);
+        }
+        for (to, from) in ends {
+            if !listener::bound(&diag, from, to)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends packets that take the place of these held ones: as those who connected, or as `owner`.
+    fn send<'a>(
+        &self,
+        target: &Target,
+        packets: impl ExactSizeIterator<Item = (&'a ParkedRecord, Result<Packet, SynError>)>,
+        owner: Option<Owner>,
+    ) {
         let pod = self.pod(target);
         let mut pod = lock(&pod);
         let started = Instant::now();
         if pod.slow_until.is_some_and(|until| started < until) {
-            return self.recorded.replayed(0, records.len());
+            return self.recorded.replayed(0, packets.len());
         }
         let mut batches: Vec<(Arc<Replayer>, Vec<_>)> = Vec::new();
         let mut failed = 0;
-        for record in records {
-            let Some(replayer) = pod.replayer(&self.worker, target, record) else {
+        for (record, rebuilt) in packets {
+            let Some(replayer) = pod.replayer(&self.worker, target, record, owner) else {
                 failed += 1;
                 continue;
             };
-            let rebuilt =
-                if is_datagram(record) { datagram::rebuild(record) } else { syn::rebuild(record, clock::now()) };
             match rebuilt {
                 Ok(packet) => match batches.iter_mut().find(|(same, _)| Arc::ptr_eq(same, &replayer)) {
                     Some((_, packets)) => packets.push(packet),
@@ -200,7 +279,10 @@ impl Work {
                 },
                 Err(error) => {
                     failed += 1;
-                    tracing::debug!(error = error_chain(&error), "SYN left to the kernel's own retry");
+                    tracing::debug!(
+                        error = error_chain(&error),
+                        "packet left to the kernel's or the resolver's own retry"
+                    );
                 }
             }
         }
@@ -274,9 +356,15 @@ impl Pod {
         may
     }
 
-    /// What sends `record`'s packet as its owner, in its namespace.
-    fn replayer(&mut self, worker: &NetnsWorker, target: &Target, record: &ParkedRecord) -> Option<Arc<Replayer>> {
-        let owner = self.owner(target, record)?;
+    /// What sends `record`'s packet as its owner, or as `owner`, in its namespace.
+    fn replayer(
+        &mut self,
+        worker: &NetnsWorker,
+        target: &Target,
+        record: &ParkedRecord,
+        owner: Option<Owner>,
+    ) -> Option<Arc<Replayer>> {
+        let owner = owner.or_else(|| self.owner(target, record))?;
         let Namespace { netns, replayers } = self.namespace(worker, target, record)?;
         if replayers.len() >= OWNERS && !replayers.contains_key(&owner) {
             return None;

@@ -1,4 +1,4 @@
-//! Does somebody listen exactly where the mesh redirects a pod's connections to?
+//! Does somebody listen, or is bound, exactly where the mesh redirects a pod's connections and queries to?
 //!
 //! Knows nothing of readiness: a listener may answer everything with an error.
 
@@ -41,4 +41,15 @@ pub fn listening_everywhere(
         }
     }
     Ok(true)
+}
+
+/// Whether a datagram from `from` to `to` would find a socket in `diag`'s network namespace.
+pub fn bound(diag: &SockDiag, from: SocketAddr, to: SocketAddr) -> Result<bool, SockDiagError> {
+    Ok(diag.state(&Tuple { local: to, remote: from, cookie: None, interface: LOOPBACK })?.is_some())
+}
+
+/// Whether somebody is bound on `port` of either loopback address.
+pub fn bound_on(diag: &SockDiag, port: u16) -> Result<bool, SockDiagError> {
+    let on = |loopback: IpAddr| bound(diag, SocketAddr::new(loopback, 0), SocketAddr::new(loopback, port));
+    Ok(on(Ipv4Addr::LOCALHOST.into())? || on(Ipv6Addr::LOCALHOST.into())?)
 }

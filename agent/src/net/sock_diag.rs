@@ -1,4 +1,4 @@
-//! Questions to the kernel about one TCP socket of a network namespace (sock_diag(7)), and the order to end one.
+//! Questions to the kernel about one TCP or UDP socket of a network namespace (sock_diag(7)), and the order to end one.
 //!
 //! Knows nothing of records or gates. A question is one lookup, as for a packet, not a walk over all sockets.
 //!
@@ -29,7 +29,8 @@ pub enum SockDiagError {
     /// No netlink socket.
     #[error("no sock_diag socket")]
     Socket(#[source] NetnsError),
-    /// The kernel cannot be asked about TCP sockets (CONFIG_INET_DIAG), or cannot end them (CONFIG_INET_DIAG_DESTROY).
+    /// The kernel cannot be asked about TCP sockets (CONFIG_INET_DIAG) or UDP sockets (CONFIG_INET_UDP_DIAG), or cannot end them
+    /// (CONFIG_INET_DIAG_DESTROY).
     #[error("the kernel was built without {0}")]
     Unsupported(&'static str),
     /// Sending or receiving failed.
@@ -64,26 +65,37 @@ const NOTHING: Tuple = Tuple { local: NOBODY, remote: NOBODY, cookie: None, inte
 #[derive(Debug)]
 pub struct SockDiag {
     socket: Socket,
+    /// `IPPROTO_*` of the sockets that it is asked about.
+    protocol: i32,
 }
 
 impl SockDiag {
-    /// Opens it, and checks that the kernel can be asked.
+    /// Opens it for questions about TCP sockets, and checks that the kernel can be asked.
     pub fn open(worker: &NetnsWorker, netns: &Netns) -> Result<Self, SockDiagError> {
+        Self::about(libc::IPPROTO_TCP, "CONFIG_INET_DIAG", worker, netns)
+    }
+
+    /// As [`SockDiag::open`], for UDP sockets.
+    pub fn udp(worker: &NetnsWorker, netns: &Netns) -> Result<Self, SockDiagError> {
+        Self::about(libc::IPPROTO_UDP, "CONFIG_INET_UDP_DIAG", worker, netns)
+    }
+
+    fn about(asked: i32, needs: &'static str, worker: &NetnsWorker, netns: &Netns) -> Result<Self, SockDiagError> {
         let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_SOCK_DIAG));
         let socket =
             worker.socket(netns, domain, Type::DGRAM.nonblocking(), Some(protocol)).map_err(SockDiagError::Socket)?;
-        let diag = Self { socket };
+        let diag = Self { socket, protocol: asked };
         // ENOENT is both "no such socket" and "no such question": dump no state at all, which only the second refuses.
-        match diag.ask(NLM_F_DUMP, SockDiagMessage::InetRequest(request(&NOTHING))) {
+        match diag.ask(NLM_F_DUMP, SockDiagMessage::InetRequest(diag.request(&NOTHING))) {
             Ok(_) => Ok(diag),
-            Err(SockDiagError::Refused(Errno::ENOENT)) => Err(SockDiagError::Unsupported("CONFIG_INET_DIAG")),
+            Err(SockDiagError::Refused(Errno::ENOENT)) => Err(SockDiagError::Unsupported(needs)),
             Err(error) => Err(error),
         }
     }
 
     /// The state (`TCP_*` of include/net/tcp_states.h) of the socket that a packet from `remote` to `local` would find.
     pub fn state(&self, tuple: &Tuple) -> Result<Option<u8>, SockDiagError> {
-        match self.ask(0, SockDiagMessage::InetRequest(request(tuple))) {
+        match self.ask(0, SockDiagMessage::InetRequest(self.request(tuple))) {
             Err(SockDiagError::Refused(Errno::ENOENT)) => Ok(None),
             state => state,
         }
@@ -91,7 +103,7 @@ impl SockDiag {
 
     /// Ends the socket: its owner sees `ECONNABORTED`. False: there is none. Needs `CAP_NET_ADMIN` in the namespace.
     pub fn destroy(&self, tuple: &Tuple) -> Result<bool, SockDiagError> {
-        let request = SockDiagDestroy::new(SockDiagMessage::InetRequest(request(tuple)));
+        let request = SockDiagDestroy::new(SockDiagMessage::InetRequest(self.request(tuple)));
         match self.ask(NLM_F_ACK, request) {
             Ok(_) => Ok(true),
             Err(SockDiagError::Refused(Errno::ENOENT)) => Ok(false),
@@ -127,6 +139,30 @@ impl SockDiag {
         };
         if code == 0 { Ok(None) } else { Err(SockDiagError::Refused(Errno::from_raw(-code))) }
     }
+
+    fn request(&self, tuple: &Tuple) -> InetRequest {
+        let family = if tuple.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // Of UDP the two ends are swapped, "for historical reasons" (udp_dump_one in net/ipv4/udp_diag.c).
+        let [source, destination] = match self.protocol {
+            libc::IPPROTO_UDP => [tuple.remote, tuple.local],
+            _ => [tuple.local, tuple.remote],
+        };
+        InetRequest {
+            family: family.try_into().unwrap_or_default(),
+            protocol: self.protocol.try_into().unwrap_or_default(),
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::empty(),
+            socket_id: SocketId {
+                source_port: source.port(),
+                destination_port: destination.port(),
+                source_address: source.ip(),
+                destination_address: destination.ip(),
+                interface_id: tuple.interface,
+                // Two words, the low one first (programs and agent are little-endian); all ones: INET_DIAG_NOCOOKIE.
+                cookie: tuple.cookie.map_or(u64::MAX, |cookie| cookie.0).to_le_bytes(),
+            },
+        }
+    }
 }
 
 /// Whether the kernel ends connections for others: it is asked to end one that does not exist. In doubt it does.
@@ -134,24 +170,5 @@ impl SockDiag {
 pub fn can_destroy() -> bool {
     let (domain, protocol) = (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_SOCK_DIAG));
     let Ok(socket) = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol)) else { return true };
-    !matches!(SockDiag { socket }.destroy(&NOTHING), Err(SockDiagError::Unsupported(_)))
-}
-
-fn request(tuple: &Tuple) -> InetRequest {
-    let family = if tuple.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    InetRequest {
-        family: family.try_into().unwrap_or_default(),
-        protocol: libc::IPPROTO_TCP.try_into().unwrap_or_default(),
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::empty(),
-        socket_id: SocketId {
-            source_port: tuple.local.port(),
-            destination_port: tuple.remote.port(),
-            source_address: tuple.local.ip(),
-            destination_address: tuple.remote.ip(),
-            interface_id: tuple.interface,
-            // Two words, the low one first (programs and agent are little-endian); all ones: INET_DIAG_NOCOOKIE.
-            cookie: tuple.cookie.map_or(u64::MAX, |cookie| cookie.0).to_le_bytes(),
-        },
-    }
+    !matches!(SockDiag { socket, protocol: libc::IPPROTO_TCP }.destroy(&NOTHING), Err(SockDiagError::Unsupported(_)))
 }

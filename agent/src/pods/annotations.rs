@@ -33,11 +33,13 @@ pub(super) const ON_TIMEOUT: &str = "conngate.io/on-timeout";
 pub(super) const PROXY: &str = "conngate.io/proxy";
 const READY_URL: &str = "conngate.io/ready-url";
 const CAPTURE_PORTS: &str = "conngate.io/capture-ports";
+const DNS_TRUNCATE: &str = "conngate.io/dns-truncate";
 const CONTAINERS: &str = "conngate.io/containers";
 const REGATE: &str = "conngate.io/regate";
 
 /// Every key that means something.
-pub const KEYS: [&str; 8] = [MODE, TIMEOUT, ON_TIMEOUT, PROXY, READY_URL, CAPTURE_PORTS, CONTAINERS, REGATE];
+pub const KEYS: [&str; 9] =
+    [MODE, TIMEOUT, ON_TIMEOUT, PROXY, READY_URL, CAPTURE_PORTS, DNS_TRUNCATE, CONTAINERS, REGATE];
 
 /// The hold of a pod that names none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -165,6 +167,7 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
             allowed,
         });
     }
+    let dns_truncate = reading.value(DNS_TRUNCATE, "on, off", on_or_off).unwrap_or(true);
     let containers = containers(&mut reading, proxy);
     let (Some(ports), true) = (ports, reading.bad.is_empty()) else { return Err(BadAnnotations(reading.bad)) };
 
@@ -181,6 +184,7 @@ pub fn ask(pod: &Pod, defaults: &Defaults) -> Result<Ask, BadAnnotations> {
             },
             capture_ports: ports.tcp,
             datagram_ports: ports.udp,
+            dns_truncate,
             exempt_uids,
             default_class: ContainerClass::Unknown,
             ready_url,
@@ -369,6 +373,14 @@ fn on_timeout(text: &str) -> Option<OnTimeout> {
 
 fn regate(text: &str) -> Option<Option<Duration>> {
     if text == "off" { Some(None) } else { hold_time(text).ok().map(Some) }
+}
+
+fn on_or_off(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

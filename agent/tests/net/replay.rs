@@ -61,7 +61,7 @@ impl Capture {
                 uid: 0,
                 mark: 0,
                 device: 0,
-                reserved: 0,
+                over_tcp: 1,
                 reason: 0,
                 syn_len: u32::try_from(len.min(SYN_LEN)).unwrap(),
                 dst_ip: [0; 16],

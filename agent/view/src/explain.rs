@@ -24,6 +24,9 @@ pub struct Explanation {
     pub containers: Vec<Container>,
     /// The connections held now, oldest first.
     pub connections: Vec<Held>,
+    /// DNS queries of the pod that the agent answered as truncated, so that their lookups continue over TCP.
+    #[serde(default)]
+    pub dns_truncated: u64,
     /// What last happened to the gate, oldest first; at most [`DECISIONS`].
     pub decisions: Vec<Decision>,
 }

@@ -6,6 +6,7 @@ use conngate::clock;
 use conngate_common::{
     ABI_VERSION,
     gate::{AgentEntry, CapturePorts, ContainerClass, GateEntry, GateState, MAX_EXEMPT_UIDS, Mode, NO_UID},
+    id::MonoTime,
     reason::Reason,
 };
 use conngate_testbed::lab::redirect::CAPTURE_PORT;
@@ -32,6 +33,7 @@ pub(super) fn agent(level: u32) -> AgentEntry {
 pub(super) fn open_gate() -> GateEntry {
     GateEntry {
         cap_ns: 60_000_000_000,
+        closed_at: MonoTime(0),
         state: GateState::Open.code(),
         mode: Mode::Hold.code(),
         reason: Reason::Ready.code(),

@@ -29,6 +29,13 @@ const LABORATORY: &[Needed] = &[
     Needed { program: "pip3", package: "python3-pip" },
 ];
 
+/// Real resolvers, which are built where they are used (tests/resolvers).
+const RESOLVERS: &[Needed] = &[
+    Needed { program: "cc", package: "gcc" },
+    Needed { program: "musl-gcc", package: "musl-tools" },
+    Needed { program: "/usr/include/ares.h", package: "libc-ares-dev" },
+];
+
 /// A browser for the page of `conngate report`, and letters for it.
 const BROWSER: &[Needed] = &[
     Needed { program: "chromium", package: "chromium" },
@@ -90,7 +97,7 @@ const CROSS_ARM: &[Needed] = if cfg!(target_arch = "aarch64") {
 pub(crate) fn needed(purpose: Purpose) -> impl Iterator<Item = &'static Needed> {
     let lists: &[&[Needed]] = match purpose {
         Purpose::Demo => &[LABORATORY],
-        Purpose::Test => &[LABORATORY, BROWSER],
+        Purpose::Test => &[LABORATORY, RESOLVERS, BROWSER],
         Purpose::Ebpf => &[EBPF],
         Purpose::Fuzz => &[FUZZ],
         Purpose::Node => &[NODE],

@@ -26,7 +26,7 @@ fn record(gate: CgroupId, socket: u64, at: MonoTime) -> ParkedRecord {
         uid: 0,
         mark: 0,
         device: 0,
-        reserved: 0,
+        over_tcp: 1,
         dst_ip: [0; 16],
         dst_port: 0,
         capture_port: 0,

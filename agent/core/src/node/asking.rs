@@ -20,7 +20,7 @@ use super::{Node, Output, What, Why};
 use crate::{
     backoff::after,
     budget::Budget,
-    connections::captured_at,
+    connections::{captured_at, is_datagram},
     gate::{Answer, Event, Want},
     workload::{Life, Netns, Sandbox, Workload},
 };
@@ -139,7 +139,8 @@ impl Node {
 
     /// Looks for listeners where connections wait; where none does, on the proxy's port.
     fn look(&mut self, gate: CgroupId, why: Why) {
-        let at = self.waiting(gate).into_iter().filter_map(captured_at).collect();
+        let connections = self.waiting(gate).into_iter().filter(|record| !is_datagram(record));
+        let at = connections.filter_map(captured_at).collect();
         let Some(workload) = self.workloads.get(&gate) else { return };
         match (workload.port(), workload.netns) {
             (Some(port), Some(_)) => self.outputs.push_back(Output::Look { gate, at, port, why }),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use conngate_common::{gate::ContainerClass, id::CgroupId, reason::Reason, record::ParkedRecord};
 
 use super::{Found, GRACE, Node, Output, What};
-use crate::{gate::Event, workload::Sandbox};
+use crate::{connections::is_datagram, dns::Datagram, gate::Event, workload::Sandbox};
 
 /// After this long the kubelet's status says what a container's processes do not.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,6 +24,13 @@ impl Node {
         } else {
             self.admit(record);
         }
+    }
+
+    /// A datagram is held.
+    pub(super) fn datagram(&mut self, datagram: Datagram) {
+        let record = datagram.record;
+        self.queries.keep(self.now, datagram);
+        self.parked(record);
     }
 
     fn classify(&mut self, record: ParkedRecord) {
@@ -78,6 +85,11 @@ impl Node {
         let is_gated = workload.spec.is_some();
         // Where there is no room the kernel's own retry remains.
         if self.connections.is_full(gate) && !self.connections.holds(socket) {
+            return drop(self.queries.take(socket));
+        }
+        let truncates = workload.spec.as_ref().is_some_and(|spec| spec.truncates(record.capture_port));
+        // Whoever asked has given up meanwhile.
+        if is_datagram(&record) && !self.queries.hold(socket, truncates) {
             return;
         }
         if self.connections.park(record) {
@@ -95,7 +107,15 @@ impl Node {
     fn pass(&mut self, record: ParkedRecord) {
         self.classified(&record);
         let gate = record.header.gate;
-        if self.workloads.contains_key(&gate) {
+        if !self.workloads.contains_key(&gate) {
+            return;
+        }
+        if is_datagram(&record) {
+            let queries = self.queries.take(record.header.socket);
+            if !queries.is_empty() {
+                self.outputs.push_back(Output::Pass(gate, queries));
+            }
+        } else {
             self.outputs.push_back(Output::Replay(gate, vec![record]));
         }
     }

@@ -9,7 +9,7 @@ use conngate_common::{
     gate::GateState,
     id::{CgroupId, MonoTime, SocketCookie},
     reason::Reason,
-    record::{EndedRecord, Outcome, RecordHeader},
+    record::{EndedRecord, Outcome, ParkedRecord, RecordHeader},
 };
 
 use super::{Node, Output, What};
@@ -39,10 +39,17 @@ impl Node {
         self.carry_out();
     }
 
-    /// Does what gates want.
+    /// Does what gates want, and what their queries do.
     pub(super) fn carry_out(&mut self) {
-        while let Some(effect) = self.gates.poll_effect() {
-            self.does_in_turn(effect);
+        loop {
+            while let Some(effect) = self.gates.poll_effect() {
+                self.does_in_turn(effect);
+            }
+            self.queries.tick(self.now);
+            match self.queries.poll_effect() {
+                Some(effect) => self.does_for_dns(effect),
+                None => return,
+            }
         }
     }
 
@@ -72,14 +79,16 @@ impl Node {
             Effect::Forget { .. } => {}
             Effect::Probe { gate, want } => self.ask(gate, want),
             Effect::Replay { gate, sockets } => {
-                let records = self.connections.records(&sockets);
+                self.queries.release(self.now, &sockets);
+                let (_, records) = self.parked_records(&sockets);
                 if !records.is_empty() {
                     self.outputs.push_back(Output::Replay(gate, records));
                 }
                 self.untold_ended(gate, &sockets, Outcome::Established);
             }
             Effect::Reset { gate, sockets } => {
-                let records = self.connections.records(&sockets);
+                let (datagrams, records) = self.parked_records(&sockets);
+                datagrams.iter().for_each(|datagram| self.queries.abandon(datagram.header.socket));
                 self.outputs.push_back(Output::Reset(gate, records));
                 let until = after(self.now, PATIENCE);
                 self.resetting.insert(gate, Resetting { until, effects: Vec::new(), restarted: false });
@@ -111,10 +120,16 @@ impl Node {
     fn write(&mut self, gate: CgroupId, state: GateState, reason: Reason) {
         let now = self.now;
         let Some(workload) = self.workloads.get_mut(&gate) else { return };
-        workload.opened = (state == GateState::Open).then(|| workload.opened.unwrap_or(now));
+        workload.turn(now, state, reason);
         let is_new = workload.state.replace((state, reason)) != Some((state, reason));
         let entry = workload.entry();
+        if workload.awaits_dns {
+            self.queries.opened(now, gate);
+        } else {
+            self.queries.passes(gate);
+        }
         if state == GateState::Holding {
+            self.queries.closed(gate);
             self.closed.insert(gate);
         } else {
             self.closed.remove(&gate);
@@ -131,6 +146,7 @@ impl Node {
     pub(super) fn forget(&mut self, gate: CgroupId) {
         self.workloads.remove(&gate);
         self.probes.forget(gate);
+        self.queries.forget(gate);
         self.closed.remove(&gate);
         self.holding.remove(&gate);
         self.unwritten_gates.remove(&gate);
@@ -141,7 +157,8 @@ impl Node {
     pub(super) fn count_closed(&mut self) {
         // A pod that is undecided may yet have a gate: sockets are prepared for a hold as if one were closed.
         let undecided = u32::from(self.pods.undecided().next().is_some());
-        let closed = u32::try_from(self.closed.len()).unwrap_or(u32::MAX).saturating_add(undecided);
+        let closed =
+            u32::try_from(self.closed.len() + self.queries.late()).unwrap_or(u32::MAX).saturating_add(undecided);
         if mem::replace(&mut self.told_closed, closed) != closed {
             self.outputs.push_back(Output::Beat { closed_gates: closed });
         }
@@ -163,9 +180,6 @@ impl Node {
             self.tell(gate, What::ResetLate);
             self.was_reset(gate);
         }
-        for (gate, socket) in self.connections.stale_datagrams(self.now) {
-            self.untold_ended(gate, &[socket], Outcome::Abandoned);
-        }
     }
 
     /// A connection waits no longer.
@@ -180,12 +194,19 @@ impl Node {
         self.tell(gate, What::Ended { record: *record, outcome, after_ready });
     }
 
-    /// Datagrams have no end that the kernel tells of, and where sock_ops is left out nothing has: with their replay, or their
-    /// resolver's patience, they wait no longer.
+    /// What is kept of these sockets: datagrams, and SYNs.
+    fn parked_records(&self, sockets: &[SocketCookie]) -> (Vec<ParkedRecord>, Vec<ParkedRecord>) {
+        self.connections.records(sockets).into_iter().partition(is_datagram)
+    }
+
+    /// Where sock_ops is left out the kernel tells of no connection's end: with their replay they wait no longer.
     fn untold_ended(&mut self, gate: CgroupId, sockets: &[SocketCookie], outcome: Outcome) {
+        if self.hooks.ends {
+            return;
+        }
         for &socket in sockets {
             let record = self.connections.record(socket);
-            let Some(record) = record.filter(|record| is_datagram(record) || !self.hooks.ends) else { continue };
+            let Some(record) = record.filter(|record| !is_datagram(record)) else { continue };
             let header = RecordHeader { at: self.now, ..record.header };
             let ended = EndedRecord { header, first_drop: record.first_drop, attempts: 1, outcome: outcome.code() };
             self.gates.handle(self.now, Event::Ended { gate, socket, outcome });

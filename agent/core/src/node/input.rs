@@ -9,6 +9,7 @@ use conngate_common::{
 };
 
 use crate::{
+    dns::Datagram,
     gate::Answer,
     pod::Pod,
     uid::PodUid,
@@ -60,6 +61,8 @@ pub enum Input {
     Synced,
     /// A connection is held.
     Parked(Box<ParkedRecord>),
+    /// A datagram is held.
+    Datagram(Datagram),
     /// A connection that was held waits no longer.
     Ended(EndedRecord),
     /// Somebody listens, or listens no longer.
@@ -101,6 +104,13 @@ pub enum Input {
         answer: Answer,
         /// As it was asked.
         why: Why,
+    },
+    /// The answer to [`super::Output::Deliver`].
+    Delivered {
+        /// Whose.
+        gate: CgroupId,
+        /// Whether somebody is bound where the queries went, as far as that was looked for. If not, none was sent.
+        bound: bool,
     },
     /// The answer to [`super::Output::Reset`], as far as it could be done.
     WasReset(CgroupId),

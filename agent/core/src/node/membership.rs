@@ -30,10 +30,13 @@ impl Node {
 
     /// Closes a gate, or gives another spec to an existing one.
     pub(super) fn enrol(&mut self, gate: CgroupId, spec: GateSpec) {
-        let open = self.inherited.remove(&gate).filter(|entry| entry.state == GateState::Open.code());
+        let before = self.inherited.remove(&gate);
+        let open = before.filter(|entry| entry.state == GateState::Open.code());
         let inherited = open.and_then(|entry| Reason::try_from(entry.reason).ok());
         let policy = spec.policy;
-        self.workload_mut(gate).spec = Some(spec);
+        let workload = self.workload_mut(gate);
+        workload.spec = Some(spec);
+        workload.inherited = before.or(workload.inherited);
         self.event(match inherited {
             Some(reason) => Event::Resumed { gate, policy, reason },
             None => Event::Enrolled { gate, policy },

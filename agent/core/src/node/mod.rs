@@ -14,6 +14,7 @@
 
 mod asking;
 mod classify;
+mod dns;
 mod effects;
 mod input;
 mod membership;
@@ -42,6 +43,7 @@ use crate::{
     backoff::after,
     connections::ParkedPackets,
     containers::Unclassified,
+    dns::Queries,
     gate::{Gate, Table},
     pods::PodTable,
     untold::Untold,
@@ -66,6 +68,7 @@ pub struct Node {
     gates: Table,
     workloads: HashMap<CgroupId, Workload>,
     connections: ParkedPackets,
+    queries: Queries,
     unclassified: Unclassified,
     untold: Untold,
     /// Pods that nobody has told of for too long.
@@ -105,6 +108,7 @@ impl Node {
             gates: Table::new(),
             workloads: HashMap::new(),
             connections: ParkedPackets::default(),
+            queries: Queries::default(),
             unclassified: Unclassified::default(),
             untold: Untold::default(),
             overdue: 0,
@@ -161,12 +165,14 @@ impl Node {
                 self.reconcile();
             }
             Input::Parked(record) => self.parked(*record),
+            Input::Datagram(datagram) => self.datagram(datagram),
             Input::Ended(record) => self.ended(&record),
             Input::Listening(record) => self.listening(&record),
             Input::Identified { gate, container, found, sandbox } => self.identified(gate, container, found, sandbox),
             Input::Sandbox { gate, sandbox } => self.found_netns(gate, sandbox),
             Input::Probed { gate, answer, found, is_late } => self.probed(gate, answer, found, is_late),
             Input::Looked { gate, answer, why } => self.looked(gate, answer, why),
+            Input::Delivered { gate, bound } => self.queries.sent(self.now, gate, bound),
             Input::WasReset(gate) => self.was_reset(gate),
             Input::GateUnwritten(gate) => drop(self.unwritten_gates.insert(gate)),
             Input::ContainerUnwritten(container) => drop(self.unwritten_containers.insert(container)),
@@ -187,7 +193,8 @@ impl Node {
     /// When to tick, unless something happens before. Holds once all outputs were polled.
     #[must_use]
     pub fn next_deadline(&self) -> MonoTime {
-        let others = [self.gates.next_deadline(), self.unclassified.next_due(), self.probes.next()];
+        let [gates, queries] = [self.gates.next_deadline(), self.queries.next_deadline()];
+        let others = [gates, queries, self.unclassified.next_due(), self.probes.next()];
         others.into_iter().flatten().fold(self.beat_at.min(self.sweep_at), MonoTime::min)
     }
 

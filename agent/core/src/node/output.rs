@@ -10,7 +10,7 @@ use conngate_common::{
 };
 
 use super::input::Why;
-use crate::{gate::Summary, pod::Remark, uid::PodUid, url::ReadyUrl, workload::Netns};
+use crate::{dns::Datagram, gate::Summary, pod::Remark, uid::PodUid, url::ReadyUrl, workload::Netns};
 
 /// Something is to be done, or was.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +63,26 @@ pub enum Output {
     Prepare(CgroupId, Box<ParkedRecord>),
     /// Send these packets again, in this order.
     Replay(CgroupId, Vec<ParkedRecord>),
+    /// Send these queries, and answer with [`super::Input::Delivered`].
+    Deliver {
+        /// Whose.
+        gate: CgroupId,
+        /// Which.
+        queries: Vec<Arc<Datagram>>,
+        /// Only if somebody is bound where all of them went; where there are none, on this port. `None`: in any case.
+        look: Option<u16>,
+    },
+    /// Send these queries, which nobody holds.
+    Pass(CgroupId, Vec<Arc<Datagram>>),
+    /// Answer these queries as truncated.
+    Truncate {
+        /// Whose.
+        gate: CgroupId,
+        /// Which.
+        queries: Vec<Arc<Datagram>>,
+        /// As this user, the proxy's: its answers are what the mesh's rules know.
+        uid: u32,
+    },
     /// End these connections with an error, and say so with [`super::Input::WasReset`].
     Reset(CgroupId, Vec<ParkedRecord>),
     /// Nothing of this gate is held any longer: what was made ready for it is not needed.
@@ -125,6 +145,8 @@ pub enum What {
         /// How long after the gate was opened it was established.
         after_ready: Option<Duration>,
     },
+    /// These many held queries are answered as truncated.
+    Truncated(usize),
     /// A connection was held for so long before it was known whose it is.
     Classified(Duration),
     /// These many were not, and are held no longer.

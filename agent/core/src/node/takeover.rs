@@ -64,7 +64,6 @@ impl Node {
         let known = self.inherited.iter().filter(|(gate, _)| untold(gate));
         let closed: Vec<_> = known.filter_map(|(gate, entry)| Some((*gate, GateSpec::inherited(entry)?))).collect();
         for (gate, spec) in closed {
-            self.inherited.remove(&gate);
             self.tell(gate, What::Adopted);
             self.enrol(gate, spec);
         }

@@ -29,6 +29,7 @@ fn spec(mode: Mode) -> Box<GateSpec> {
         },
         capture_ports: CapturePorts([15001, 0, 0, 0, 0, 0, 0, 0]),
         datagram_ports: CapturePorts::default(),
+        dns_truncate: true,
         exempt_uids: [NO_UID; 4],
         default_class: ContainerClass::Unknown,
         ready_url: None,

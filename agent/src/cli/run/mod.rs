@@ -12,12 +12,12 @@ mod options;
 mod report;
 mod signals;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::Context as _;
 use conngate_common::{counter::Program, gate::ContainerClass};
 use conngate_core::{
-    node::{Input, What},
+    node::What,
     pod::{Ask, Pod},
 };
 
@@ -37,10 +37,19 @@ use crate::{
     uid::PodUid,
 };
 
-/// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup. Lookups are not
-/// held.
-const PROGRAMS: [Program; 5] =
-    [Program::Listen, Program::SockOps, Program::Egress, Program::Connect4, Program::Connect6];
+/// The programs: the listener hook, which goes to the top of the hierarchy, and those that go to CMD's cgroup, the last three
+/// only where lookups are held.
+const PROGRAMS: [Program; 8] = [
+    Program::Listen,
+    Program::SockOps,
+    Program::Egress,
+    Program::Connect4,
+    Program::Connect6,
+    Program::SetSockOpt,
+    Program::SendMsg4,
+    Program::SendMsg6,
+];
+const WITHOUT_DNS: usize = 5;
 
 /// Runs CMD and ends as it ends.
 #[must_use]
@@ -71,12 +80,12 @@ fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     capabilities::require()?;
     let hierarchy = Hierarchy::find()?;
     let object = Object::open(options.common.programs.bpf_object.as_deref())?;
+    let programs = if options.dns_ports.is_empty() { &PROGRAMS[..WITHOUT_DNS] } else { &PROGRAMS };
     let log_level = options.common.programs.bpf_log;
-    let (mut loaded, ring) =
-        load::load(&object, &load::Options { programs: &PROGRAMS, log_level, ..Default::default() })?;
+    let (mut loaded, ring) = load::load(&object, &load::Options { programs, log_level, ..Default::default() })?;
     let scope = Scope::create(&hierarchy.own()?)?;
     let started = || -> anyhow::Result<_> {
-        loaded.attach(&PROGRAMS[1..], scope.path(), &hierarchy.mount)?;
+        loaded.attach(&programs[1..], scope.path(), &hierarchy.mount)?;
         let signals = Signals::block()?;
         Ok((signals, Keeper::start(&scope)?))
     }();
@@ -127,9 +136,7 @@ impl Session {
         };
         let runtime = tokio::runtime::Handle::current();
         let mut driver = Driver::new(loaded, ring, worker, settings, Recorded::new(), runtime)?;
-        driver.tell(Input::PodAppeared { uid: PodUid::NIL, gate: scope.id()? });
-        driver.tell(Input::Pod(Arc::new(self.pod())));
-        driver.found_netns(scope.id()?, home);
+        driver.command_appeared(scope.id()?, scope.path(), home, self.pod());
         let mut reporter = Reporter::new(&self.options);
         let mut signals = signals.listen()?;
         let mut gated = match Gated::start(&self.options.command, scope.door()?, signals.original()) {

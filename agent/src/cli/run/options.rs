@@ -25,6 +25,10 @@ pub struct Options {
     /// A port that the mesh redirects connections to; repeatable.
     #[arg(long = "capture-port", value_name = "PORT", default_value = "15001", value_parser = clap::value_parser!(u16).range(1..))]
     pub capture_ports: Vec<u16>,
+    /// A port that the mesh redirects DNS over UDP to, whose queries are held too; repeatable. If it is also a --capture-port, lookups
+    /// that wait longer than their resolver would continue over TCP.
+    #[arg(long = "dns-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dns_ports: Vec<u16>,
     /// Ready when this URL on loopback answers 2xx; `none`: when something listens on a capture port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000/ready")]
     pub ready_url: ReadyWhen,
@@ -111,7 +115,8 @@ impl Options {
                 regate: None,
             },
             capture_ports: CapturePorts(slots("--capture-port", &self.capture_ports, 0)?),
-            datagram_ports: CapturePorts::default(),
+            datagram_ports: CapturePorts(slots("--dns-port", &self.dns_ports, 0)?),
+            dns_truncate: true,
             exempt_uids: slots("--exempt-uid", &self.exempt_uids, NO_UID)?,
             default_class: ContainerClass::Gated,
             ready_url,

@@ -83,6 +83,7 @@ impl Reporter {
                 _,
                 What::Enrolled(_)
                 | What::Changed { .. }
+                | What::Truncated(_)
                 | What::Classified(_)
                 | What::Unclassified(_)
                 | What::Listening

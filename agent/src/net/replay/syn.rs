@@ -9,10 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use conngate_common::{
-    id::MonoTime,
-    record::{ParkedRecord, SYN_LEN},
-};
+use conngate_common::{id::MonoTime, record::ParkedRecord};
 
 /// Why a parked SYN cannot be sent again; its connection waits for the kernel's own retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +26,12 @@ pub enum SynError {
     /// A header length that no header can have.
     #[error("a header length of {0} bytes")]
     HeaderLength(usize),
-    /// A datagram of a socket that is not connected.
-    #[error("the socket is not connected: its own destination is not known")]
+    /// A datagram of a socket that is not connected, where no sendmsg hook ran.
+    #[error("the datagram's destination is not known")]
     Unconnected,
+    /// Not one question as a resolver asks it.
+    #[error("not a DNS query")]
+    NoQuery,
     /// A segment other than the first of a connection.
     #[error("TCP flags {0:#04x} where SYN is expected")]
     NotSyn(u8),
@@ -40,20 +40,19 @@ pub enum SynError {
 /// A whole packet, from its IP header on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    bytes: [u8; SYN_LEN],
-    len: usize,
+    bytes: Box<[u8]>,
     destination: IpAddr,
 }
 
 impl Packet {
-    pub(super) const fn new(bytes: [u8; SYN_LEN], len: usize, destination: IpAddr) -> Self {
-        Self { bytes, len, destination }
+    pub(super) fn new(bytes: &[u8], destination: IpAddr) -> Self {
+        Self { bytes: bytes.into(), destination }
     }
 
     /// What goes out.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes
     }
 
     /// Where to.
@@ -78,7 +77,6 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
     let headers = Headers::parse(record)?;
     let Headers { version, ip, tcp } = headers;
     let (mut bytes, len) = (record.syn, ip + tcp);
-    bytes[len..].fill(0);
     let (ip_header, segment) = bytes[..len].split_at_mut(ip);
     let destination = ip_address(version, &record.dst_ip);
     let (addresses, length_at, length) = match version {
@@ -105,7 +103,7 @@ pub fn rebuild(record: &ParkedRecord, now: MonoTime) -> Result<Packet, SynError>
         let checksum = self::checksum(&[ip_header]);
         ip_header[10..12].copy_from_slice(&checksum);
     }
-    Ok(Packet::new(bytes, len, destination))
+    Ok(Packet::new(&bytes[..len], destination))
 }
 
 /// The socket's own address and port, before NAT, which leaves the address alone.
@@ -139,7 +137,7 @@ struct Headers {
 impl Headers {
     fn parse(record: &ParkedRecord) -> Result<Self, SynError> {
         let truncated = SynError::Truncated(record.syn_len);
-        let (version, ip, protocol) = ip_header(record)?;
+        let (version, ip, protocol) = ip_header(record, copied(record)?)?;
         if protocol != TCP {
             return Err(SynError::Protocol(protocol));
         }
@@ -166,9 +164,8 @@ fn copied(record: &ParkedRecord) -> Result<&[u8], SynError> {
 }
 
 /// Version and length of the IP header, which lies within the copy, and what protocol follows.
-pub(super) fn ip_header(record: &ParkedRecord) -> Result<(Version, usize, u8), SynError> {
+pub(super) fn ip_header(record: &ParkedRecord, packet: &[u8]) -> Result<(Version, usize, u8), SynError> {
     let truncated = SynError::Truncated(record.syn_len);
-    let packet = copied(record)?;
     let first = *packet.first().ok_or(truncated)?;
     let (version, length, protocol_at) = match (record.ip_version, first >> 4) {
         (4, 4) => (Version::V4, usize::from(first & 0x0f) * 4, 9),

@@ -112,6 +112,16 @@ fn ask_every_annotation_is_taken() {
 }
 
 #[test]
+fn ask_queries_are_answered_as_truncated_only_where_tcp_is_captured_too_and_nobody_minds() {
+    let truncates =
+        |annotations: &[(&str, &str)]| gate(&[&[("mode", "hold")], annotations].concat()).spec.truncates(15053);
+    assert!(truncates(&[]) && truncates(&[("dns-truncate", "on")]));
+    assert!(!truncates(&[("dns-truncate", "off")]));
+    assert!(!truncates(&[("proxy", "kuma")]), "it captures DNS over UDP only");
+    assert!(!truncates(&[("capture-ports", "15001,15053/udp")]));
+}
+
+#[test]
 fn ask_every_preset_gives_a_gate() {
     for proxy in Proxy::ALL {
         let gate = gate(&[("mode", "observe"), ("proxy", proxy.word())]);
@@ -198,6 +208,7 @@ fn ask_each_bad_value_is_named_with_key_value_and_what_is_allowed() {
         ("proxy", "none", "none beside conngate.io/capture-ports"),
         ("capture-ports", "0", "1 to 65535"),
         ("capture-ports", "1,2,3,4,5,6,7,8,9", "at most 8 of each"),
+        ("dns-truncate", "yes", "on, off"),
         ("containers", "nobody", "app"),
         ("containers", "setup", "app"),
         ("containers", "istio-proxy", "app"),

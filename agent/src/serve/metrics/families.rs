@@ -69,14 +69,16 @@ fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
     let holding = || Reason::ALL.iter().copied().filter(|reason| reason.holds());
     let passing = || Reason::ALL.iter().copied().filter(|reason| !reason.holds());
     let by = |reason: Reason, count: u64| (vec![reason.word()], float(count));
-    let ended = Outcome::ALL.iter().map(|outcome| {
+    let ended = Outcome::ALL.iter().filter_map(|outcome| {
         let counter = match outcome {
+            // A query is no connection, and has a metric of its own.
+            Outcome::Truncated => return None,
             Outcome::Established => Counter::Established,
             Outcome::Abandoned => Counter::Abandoned,
             Outcome::Expired => Counter::Expired,
             Outcome::Refused => Counter::Refused,
         };
-        (vec![outcome.word()], float(counted.of(counter)))
+        Some((vec![outcome.word()], float(counted.of(counter))))
     });
     vec![
         one(&declared::CONNECTIONS_HELD, float(counted.of(Counter::Held))),

@@ -113,6 +113,7 @@ fn probes_opened_gates_and_events_are_counted_by_their_words() {
     recorded.opened(conngate_common::reason::Reason::Operator);
     recorded.probed(crate::net::probe::Answer::Ready.word(), Duration::from_millis(3));
     recorded.replayed(4, 1);
+    recorded.truncated(2);
     let conditions = Conditions::new(clock::now());
     let text = String::from_utf8(text(&recorded, &conditions, Time::now(), None).unwrap()).unwrap();
     for line in [
@@ -122,6 +123,7 @@ fn probes_opened_gates_and_events_are_counted_by_their_words() {
         "conngate_probe_duration_seconds_count{result=\"ready\"} 1",
         "conngate_syns_replayed_total{result=\"failed\"} 1",
         "conngate_syns_replayed_total{result=\"sent\"} 4",
+        "conngate_dns_queries_truncated_total 2",
     ] {
         assert!(text.lines().any(|there| there == line), "{line}: {text}");
     }

@@ -17,7 +17,8 @@ pub fn text(explanation: &Explanation) -> String {
 }
 
 fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
-    let Explanation { gate, not_gated, policy, waits_for, containers, connections, decisions, .. } = explanation;
+    let Explanation { gate, not_gated, policy, waits_for, containers, connections, dns_truncated, decisions, .. } =
+        explanation;
     writeln!(text, "Pod:       {} (uid {}, cgroup {})", printable(&gate.pod, NAME), gate.uid, gate.cgroup)?;
     writeln!(text, "Gate:      {}, since {}", state(&gate.state, &gate.reason), gate.since)?;
     if let Some(why) = not_gated {
@@ -37,6 +38,9 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     writeln!(text, "\nHeld now: {} (since this gate was closed: {})", gate.waiting, gate.held)?;
     for held in connections {
         write_held(text, held)?;
+    }
+    if *dns_truncated != 0 {
+        writeln!(text, "DNS queries answered as truncated: {dns_truncated}; their lookups continue over TCP")?;
     }
     writeln!(text, "\nDecisions:")?;
     for decision in decisions {

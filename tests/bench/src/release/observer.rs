@@ -98,7 +98,7 @@ impl Observer {
         next.ok()?.ok()?;
         batch.into_iter().find_map(|record| match record {
             KernelRecord::Listening(record) => Some(record.header.at.0),
-            KernelRecord::Parked(_) | KernelRecord::Ended(_) => None,
+            KernelRecord::Parked(_) | KernelRecord::Datagram(_) | KernelRecord::Ended(_) => None,
         })
     }
 }

@@ -27,7 +27,7 @@ mod start;
 pub use self::{
     build::{
         Binaries, Options, build,
-        images::{APP, CONNGATE, PAUSE},
+        images::{APP, CONNGATE, PAUSE, PROXY},
     },
     components::NAMES,
     configuration::STATIC_PODS,

@@ -220,6 +220,15 @@ pub fn check(node: &Node) -> Result<Command> {
     Ok(command)
 }
 
+/// What `check` prints, whether it finds that connections can be held, and a finding or a hint a line, however long.
+pub fn checked(mut check: Command) -> Result<(bool, String)> {
+    let output = check.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_begun = |line: &str| !line.starts_with(' ') || line.trim_start().starts_with("-> ");
+    let join = |said: String, line: &str| said + if is_begun(line) { "\n" } else { " " } + line.trim_start();
+    Ok((output.status.success(), said.lines().fold(String::new(), join)))
+}
+
 /// `conngate agent` with this node's pins, to be given its options.
 pub fn command(node: &Node) -> Result<Command> {
     let mut command = Command::new(gated::binary()?);

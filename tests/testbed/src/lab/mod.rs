@@ -26,6 +26,7 @@ pub mod pod;
 pub mod process;
 mod programs;
 pub mod redirect;
+pub mod resolver;
 mod server;
 pub mod session;
 pub mod siege;

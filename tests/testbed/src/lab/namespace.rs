@@ -112,6 +112,13 @@ impl Namespace {
         tool::feed(iptables, "").map(drop)
     }
 
+    /// Adds `rules` to the tables of `iptables` or `ip6tables`.
+    pub fn restore(&self, tables: &str, rules: &str) -> Result<()> {
+        let mut restore = self.command(format!("{tables}-restore"));
+        restore.args(["--noflush", "--wait"]);
+        tool::feed(restore, rules).map(drop)
+    }
+
     /// Sets `/proc/sys/net/NAME` inside, such as `ipv4/tcp_fastopen`.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/net/{name}");

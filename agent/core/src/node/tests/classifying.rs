@@ -176,26 +176,3 @@ fn socket_that_connects_again_waits_once_with_its_second_packet() {
     bench.handle(ms(1_003), held(parked(1, ms(1_003))));
     assert_eq!((bench.waiting(), bench.node.waiting(GATE)[0].first_drop), (vec![1], ms(1_003)));
 }
-
-#[test]
-fn datagram_waits_no_longer_than_its_resolver() {
-    let mut bench = Bench::with(POLICY);
-    let mut query = parked(1, ms(1_001));
-    query.header.protocol = conngate_common::record::UDP;
-    bench.handle(ms(1_001), held(query));
-    bench.run(ms(7_000));
-    assert_eq!(bench.waiting(), [1]);
-    let outputs = bench.outputs_until(ms(7_500));
-    assert!(bench.waiting().is_empty() && outputs.contains(&Output::Release(GATE)));
-}
-
-#[test]
-fn datagram_is_replayed_once_for_nothing_tells_of_its_end() {
-    let mut bench = Bench::with(POLICY);
-    let mut query = parked(1, ms(1_001));
-    query.header.protocol = conngate_common::record::UDP;
-    bench.handle(ms(1_001), held(query));
-    let outputs = bench.handle(ms(1_002), probed(Answer::Ready));
-    assert_eq!((replayed(&outputs), bench.waiting()), (vec![1], vec![]));
-    assert!(bench.run(ms(3_000)).iter().all(|(_, output)| !matches!(output, Output::Replay(..))));
-}

@@ -13,11 +13,12 @@ pub(super) use conngate_common::{
     hold::Connector,
     id::{CgroupId, MonoTime, NetnsCookie, SocketCookie},
     reason::Reason,
-    record::{EndedRecord, ListeningRecord, Outcome, ParkedRecord, RecordHeader, RecordKind, SYN_LEN, TCP},
+    record::{EndedRecord, ListeningRecord, Outcome, ParkedRecord, RecordHeader, RecordKind, SYN_LEN, TCP, UDP},
 };
 
 pub(super) use super::super::{Fact, Found, Hooks, Input, Node, Output, What, Why};
 pub(super) use crate::{
+    dns::Datagram,
     gate::{Answer, OnTimeout, Policy, Readiness},
     pod::{Ask, Container, Pod},
     spec::GateSpec,
@@ -68,11 +69,18 @@ pub(super) fn spec(policy: Policy) -> GateSpec {
         policy,
         capture_ports: CapturePorts([PORT, DNS_PORT, 0, 0, 0, 0, 0, 0]),
         datagram_ports: CapturePorts([DNS_PORT, 0, 0, 0, 0, 0, 0, 0]),
+        dns_truncate: true,
         exempt_uids: [NO_UID; 4],
         default_class: ContainerClass::Unknown,
         ready_url: (policy.readiness == Readiness::Probe)
             .then(|| "http://127.0.0.1:15021/healthz/ready".parse().unwrap()),
     }
+}
+
+/// The entry of a gate that was closed when the node began; one that is open holds no datagrams any longer.
+pub(super) fn entry(policy: Policy, state: GateState, reason: Reason) -> GateEntry {
+    let entry = spec(policy).entry(state, reason, BEGIN);
+    if state == GateState::Holding { entry } else { GateEntry { datagram_ports: CapturePorts::default(), ..entry } }
 }
 
 /// The pod of a number: an application beside its proxy.
@@ -132,7 +140,7 @@ pub(super) fn parked_at(
         uid: 0,
         mark: 0,
         device: 0,
-        reserved: 0,
+        over_tcp: 0,
         reason: Reason::NotReady.code(),
         syn_len: 60,
         dst_ip: [0; 16],
@@ -142,6 +150,15 @@ pub(super) fn parked_at(
         src_port: 0,
         syn,
     }
+}
+
+/// A query; two of one number are the same question.
+pub(super) fn datagram(record: ParkedRecord, number: u8) -> Datagram {
+    let header = RecordHeader { kind: RecordKind::Datagram.code(), protocol: UDP, ..record.header };
+    let ip = if record.syn[0] >> 4 == 4 { 20 } else { 40 };
+    let mut packet = record.syn[..ip + 8 + 1].to_vec();
+    (packet[0], packet[ip + 8]) = (record.syn[0] | 5, number);
+    Datagram { record: ParkedRecord { header, ..record }, packet: packet.into() }
 }
 
 /// The same, of a container that the kernel does not know.

@@ -6,7 +6,7 @@ const RESET: Policy = Policy { on_timeout: OnTimeout::Reset, timeout: Duration::
 const SHORT: Policy = Policy { timeout: Duration::from_secs(1), ..POLICY };
 
 fn inherited(policy: Policy, state: GateState, reason: Reason, containers: &[CgroupId]) -> Input {
-    Input::Inherited { gates: vec![(GATE, spec(policy).entry(state, reason))], containers: containers.to_vec() }
+    Input::Inherited { gates: vec![(GATE, entry(policy, state, reason))], containers: containers.to_vec() }
 }
 
 /// A node with a gate that timed out at 2 s, whose application waited in vain.
@@ -162,11 +162,12 @@ fn write_that_failed_is_made_again_with_every_heartbeat_as_it_should_be_by_then(
     let mut bench = Bench::with(POLICY);
     bench.handle(ms(1_001), Input::GateUnwritten(GATE));
     assert_eq!(bench.node.unwritten(), [1, 0]);
-    let entry = |state, reason| Output::WriteGate(GATE, Some(spec(POLICY).entry(state, reason)));
+    let entry = |state, reason| Output::WriteGate(GATE, Some(entry(POLICY, state, reason)));
     let again = bench.outputs_until(ms(1_250));
     assert!(again.contains(&entry(GateState::Holding, Reason::NotReady)));
     bench.handle(ms(1_251), Input::GateUnwritten(GATE));
     bench.handle(ms(1_252), probed(Answer::Ready));
+    bench.handle(ms(1_252), Input::Delivered { gate: GATE, bound: true });
     assert_eq!(bench.node.unwritten(), [0, 0], "it was written since");
     bench.handle(ms(1_253), Input::GateUnwritten(GATE));
     let again = bench.outputs_until(ms(1_500));

@@ -248,7 +248,7 @@ fn namespace_that_could_not_be_seen_is_looked_for_again() {
 #[test]
 fn sandbox_made_anew_closes_a_gate_that_an_earlier_agent_left_open() {
     let mut bench = Bench::new();
-    let gates = vec![(GATE, spec(POLICY).entry(GateState::Open, Reason::Ready))];
+    let gates = vec![(GATE, entry(POLICY, GateState::Open, Reason::Ready))];
     bench.handle(ms(1_000), Input::Inherited { gates, containers: Vec::new() });
     bench.handle(ms(1_000), APPEARED());
     bench.handle(ms(1_000), there([APP, PROXY, PAUSE]));

@@ -3,7 +3,7 @@
 use conngate_common::{
     hold::Connector,
     id::{CgroupId, SocketCookie},
-    record::{RecordHeader, RecordKind},
+    record::{RecordHeader, RecordKind, SYN_LEN},
 };
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, TcpOptionElement};
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn record(packet: &[u8]) -> ParkedRecord {
         uid: 0,
         mark: 0,
         device: 0,
-        reserved: 0,
+        over_tcp: 1,
         reason: 0,
         syn_len: u32::try_from(len).unwrap(),
         dst_ip,

@@ -57,6 +57,7 @@ fn explanation() -> Explanation {
         }),
         containers: vec![Container { name: "app".to_owned(), class: "gated".to_owned() }],
         connections: vec![Held { connection, held_seconds: 1.25 }],
+        dns_truncated: 2,
         decisions: vec![Decision {
             at,
             what: "gate holding, mode hold".to_owned(),
@@ -77,6 +78,7 @@ Containers: app gated
 
 Held now: 1 (since this gate was closed: 3)
   app -> 198.51.100.10:80 (port 15001), cu\u{1b}[2Jrl (pid 4711, uid 1000), for 1.250 s, no-listener
+DNS queries answered as truncated: 2; their lookups continue over TCP
 
 Decisions:
   08:05:23.500  gate holding, mode hold (not-ready)

@@ -28,6 +28,8 @@ pub const PAUSE: &str = "conngate.test/pause:1";
 pub const APP: &str = "conngate.test/app:1";
 /// The registry and path of the mesh's images.
 pub(in super::super) const MESH_HUB: &str = "conngate.test/istio";
+/// The mesh's proxy: a real Envoy, in the same userland.
+pub const PROXY: &str = "conngate.test/istio/proxyv2:1";
 /// The tag of the mesh's images.
 pub(in super::super) const MESH_TAG: &str = "1";
 /// conngate: `/conngate` and nothing else.

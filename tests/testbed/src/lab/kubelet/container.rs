@@ -31,6 +31,17 @@ const ENTER: &str = r#"
         shift
     done
     shift
+    if [ -n "$RESOLV_CONF" ]; then
+        # A JVM's own configuration is in /etc, its random numbers in /dev.
+        mkdir "$root/etc" "$root/dev" && mount --bind /dev "$root/dev"
+        for directory in /etc/java-*; do
+            [ -e "$directory" ] && mkdir "$root$directory" && mount --bind "$directory" "$root$directory"
+        done
+        printf %s "$RESOLV_CONF" > "$root/etc/resolv.conf"
+        # As the kubelet does: many a program asks for its own name as it starts.
+        printf '127.0.0.1 localhost %s\n' "$(uname -n)" > "$root/etc/hosts"
+        echo 'hosts: files dns' > "$root/etc/nsswitch.conf"
+    fi
     mkdir "$root/proc" && mount -t proc proc "$root/proc"
     mkdir "$root/old" && cd "$root" && pivot_root . old && umount -l /old
     exec "$@"
@@ -43,6 +54,7 @@ pub struct Container<'node> {
     cgroup: Cgroup,
     logs: Vec<PathBuf>,
     root: PathBuf,
+    resolv_conf: String,
 }
 
 impl<'node> Container<'node> {
@@ -51,7 +63,13 @@ impl<'node> Container<'node> {
             fs::create_dir_all(log.parent().context("a log is in a directory")?)?;
             fs::write(log, "")?;
         }
-        Ok(Self { namespace, cgroup, logs, root })
+        Ok(Self { namespace, cgroup, logs, root, resolv_conf: String::new() })
+    }
+
+    /// Gives it this /etc/resolv.conf; without one the nameserver is 127.0.0.1.
+    #[must_use]
+    pub fn resolving_by(self, resolv_conf: &str) -> Self {
+        Self { resolv_conf: resolv_conf.to_owned(), ..self }
     }
 
     /// Its cgroup.
@@ -98,6 +116,7 @@ impl<'node> Container<'node> {
             .arg("--")
             .args(before);
         command.arg(Path::new("/program").join(program.file_name().context("a program is a file")?)).args(arguments);
+        command.env("RESOLV_CONF", &self.resolv_conf);
         self.cgroup.join(&mut command)?;
         Client::start(command)
     }

@@ -22,6 +22,9 @@ impl World {
             | Output::FindPod(id)
             | Output::Prepare(id, _)
             | Output::Replay(id, _)
+            | Output::Deliver { gate: id, .. }
+            | Output::Pass(id, _)
+            | Output::Truncate { gate: id, .. }
             | Output::Reset(id, _)
             | Output::Release(id) => *id,
             Output::Fact(fact) => fact.gate,
@@ -91,6 +94,21 @@ impl World {
                     }
                 });
             }
+            Output::Deliver { gate, queries, look } => self.deliver(place, gate, queries, look),
+            Output::Pass(_, queries) => {
+                let delay = self.places[place].delay();
+                self.by_hand(delay, move |world| {
+                    queries.iter().for_each(|query| world.arrive(query.record.header.socket));
+                });
+            }
+            Output::Truncate { queries, .. } => {
+                let delay = self.places[place].delay();
+                self.by_hand(delay, move |world| {
+                    for query in queries {
+                        world.truncated(place, query.record.header.socket);
+                    }
+                });
+            }
             Output::Reset(gate, records) => {
                 let delay = self.places[place].delay();
                 self.by_hand(delay, move |world| {
@@ -151,6 +169,26 @@ impl World {
                 world.saw_listener(gate, netns);
             }
             world.answer(place, Input::Looked { gate, answer, why });
+        });
+    }
+
+    fn deliver(&mut self, place: usize, gate: CgroupId, queries: Vec<Arc<Datagram>>, look: Option<u16>) {
+        let delay = self.places[place].delay();
+        self.by_hand(delay, move |world| {
+            let to = |query: &Arc<Datagram>| crate::connections::captured_at(&query.record).unwrap();
+            let netns = world.places[place].netns;
+            let is_bound = |at: SocketAddr| netns.is_some_and(|netns| world.listens(netns, at));
+            let somewhere = |port| world.places[place].listeners.iter().any(|at| at.port() == port);
+            let bound = match look {
+                Some(port) if queries.is_empty() => somewhere(port),
+                Some(_) => queries.iter().all(|query| is_bound(to(query))),
+                None => true,
+            };
+            let bound = bound && !world.places[place].refuses();
+            if bound {
+                queries.iter().for_each(|query| world.arrive(query.record.header.socket));
+            }
+            world.answer(place, Input::Delivered { gate, bound });
         });
     }
 

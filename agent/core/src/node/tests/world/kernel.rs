@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use conngate_common::{
-    record::UDP,
-    verdict::{Attempt, Verdict, judge},
-};
+use conngate_common::verdict::{Attempt, Verdict, judge, judge_datagram};
 
 use super::{super::kit::*, Name, STRIDE, World};
 use crate::node::GRACE;
@@ -89,6 +86,9 @@ impl World {
             is_unclassified: false,
             is_held: false,
         };
+        if is_query {
+            self.asked.insert(cookie);
+        }
         self.kernel.sockets.insert(cookie, socket);
         self.attempt(cookie);
     }
@@ -123,25 +123,27 @@ impl World {
         let (now, gate) = (self.now, self.kernel.gates.get(&socket.gate).copied());
         let silent = now.since(self.kernel.heartbeat);
         let captured = match &gate {
-            Some(gate) if socket.is_query => {
-                gate.state == GateState::Holding.code() && gate.datagram_ports.contains(socket.to.port())
-            }
+            Some(gate) if socket.is_query => gate.datagram_ports.contains(socket.to.port()),
             Some(gate) => gate.capture_ports.contains(socket.to.port()),
             None => !socket.is_query,
         };
+        // Each closing of the gate begins a hold of its own.
+        let is_of_this_hold = |at: &MonoTime| !socket.is_query || gate.is_none_or(|gate| *at >= gate.closed_at);
         let attempt = Attempt {
             gate: gate.as_ref(),
             container: gate.map_or(ContainerClass::Unknown, |gate| self.kernel.class(&gate, socket.container)),
             now,
-            first_drop: socket.first_drop,
+            first_drop: socket.first_drop.filter(is_of_this_hold),
             listener: self.listens(socket.netns, socket.to),
             agent_fresh: silent < STALE_AFTER,
             agent_silent_ns: silent,
             grace_ns: u64::try_from(GRACE.as_nanos()).unwrap(),
         };
+        let judge = if socket.is_query { judge_datagram } else { judge };
         let verdict = captured.then(|| judge(&attempt));
         if let Some(Verdict::Hold(reason)) = verdict {
-            return self.hold(cookie, reason);
+            let first_drop = attempt.first_drop.unwrap_or(now);
+            return self.hold(cookie, reason, first_drop);
         }
         if let Some(verdict) = verdict
             && attempt.listener
@@ -151,10 +153,10 @@ impl World {
         self.arrive(cookie);
     }
 
-    fn hold(&mut self, cookie: SocketCookie, reason: Reason) {
+    fn hold(&mut self, cookie: SocketCookie, reason: Reason, first_drop: MonoTime) {
         let (now, epoch) = (self.now, self.kernel.epoch);
         let socket = self.kernel.sockets.get_mut(&cookie).unwrap();
-        let first_drop = *socket.first_drop.get_or_insert(now);
+        socket.first_drop = Some(first_drop);
         socket.is_held = true;
         socket.attempts += 1;
         let place = (cookie.0 / STRIDE) as usize;
@@ -168,10 +170,10 @@ impl World {
                 ..parked_at(socket.gate, socket.container, cookie.0, now, socket.to)
             };
             record.connector.netns = socket.netns.cookie;
-            if socket.is_query {
-                record.header.protocol = UDP;
-            }
-            self.inbox.push_back(Input::Parked(Box::new(record)));
+            record.over_tcp = u32::from(cookie.0.is_multiple_of(2));
+            let query = || datagram(record, cookie.0.to_be_bytes()[7]);
+            let input = if socket.is_query { Input::Datagram(query()) } else { Input::Parked(Box::new(record)) };
+            self.inbox.push_back(input);
         }
         let Socket { is_query, attempts, connects, .. } = self.kernel.sockets[&cookie];
         let wait = if is_query { RESOLVER } else { ATTEMPT };
@@ -190,12 +192,21 @@ impl World {
         }
     }
 
+    /// A query is answered as truncated: its resolver goes on over TCP.
+    pub(super) fn truncated(&mut self, place: usize, cookie: SocketCookie) {
+        if let Some(Socket { to, .. }) = self.kernel.sockets.remove(&cookie) {
+            self.connect(place, Name::App, to, false);
+        }
+    }
+
     /// The socket connects no longer.
     pub(super) fn end(&mut self, cookie: SocketCookie, outcome: Outcome) {
         let Some(socket) = self.kernel.sockets.remove(&cookie) else { return };
         let place = (cookie.0 / STRIDE) as usize;
         let Some(first_drop) = socket.first_drop else { return };
-        if socket.is_query || self.places[place].loses() {
+        if socket.is_query {
+            // The kernel does not tell.
+        } else if self.places[place].loses() {
             self.unended.insert(cookie);
         } else if let Input::Ended(record) = ended(cookie.0, self.now, first_drop, outcome) {
             let header = RecordHeader { gate: socket.gate, ..record.header };

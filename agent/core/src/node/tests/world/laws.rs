@@ -75,6 +75,7 @@ impl World {
                 self.open.remove(&format!("proxy {gate:?}"));
             }
             Input::Looked { gate, why: Why::Silence, .. } => drop(self.open.remove(&format!("silence {gate:?}"))),
+            Input::Delivered { gate, .. } => drop(self.open.remove(&format!("queries {gate:?}"))),
             Input::WasReset(gate) => drop(self.resets.remove(gate)),
             Input::PodAppeared { uid, gate } => self.told.push((*uid, Told::Appeared(*gate))),
             Input::PodVanished { uid, gate } => self.told.push((*uid, Told::Vanished(*gate))),
@@ -101,6 +102,7 @@ impl World {
             | Input::Walked
             | Input::Synced
             | Input::Parked(_)
+            | Input::Datagram(_)
             | Input::Ended(_)
             | Input::Listening(_)
             | Input::Looked { why: Why::First, .. }
@@ -151,7 +153,8 @@ impl World {
                 self.asks(format!("proxy {gate:?}"));
             }
             Output::Look { gate, at, why, .. } => {
-                let to = |cookie: &Cookie| self.kernel.sockets.get(cookie).map(|socket| socket.to);
+                let connects = |cookie: &Cookie| self.kernel.sockets.get(cookie).filter(|socket| !socket.is_query);
+                let to = |cookie: &Cookie| connects(cookie).map(|socket| socket.to);
                 // A pod that has gone meanwhile has none.
                 let waiting = self.node.gates().gate(*gate).map(crate::gate::Gate::waiting).unwrap_or_default();
                 let missed = waiting.iter().filter_map(to).find(|to| !at.contains(to));
@@ -164,6 +167,16 @@ impl World {
             }
             Output::Reset(gate, _) => drop(self.resets.insert(*gate, self.now)),
             Output::Replay(gate, records) => records.iter().for_each(|record| self.may_replay(*gate, record)),
+            Output::Deliver { gate, queries, .. } => {
+                self.asks(format!("queries {gate:?}"));
+                queries.iter().for_each(|query| self.may_replay(*gate, &query.record));
+            }
+            Output::Pass(gate, queries) => queries.iter().for_each(|query| self.may_replay(*gate, &query.record)),
+            Output::Truncate { gate, queries, .. } => {
+                assert!(!self.seen[gate].is_open(), "answered as truncated through an open gate");
+                let would_lose = |query: &Arc<Datagram>| query.record.over_tcp == 0;
+                assert!(!queries.iter().any(would_lose), "answered as truncated to a resolver that would lose by it");
+            }
             Output::Fact(fact) => {
                 let seen = self.seen.entry(fact.gate).or_default();
                 let is_late = matches!(fact.what, What::Ended { .. });
@@ -281,6 +294,7 @@ impl World {
 impl World {
     pub(super) fn check(&self) {
         self.check_maps();
+        self.check_queries();
         self.check_connections();
         for place in 0..self.places.len() {
             let Some((gate, gated)) = self.asks_for_a_gate(place) else { continue };
@@ -341,6 +355,41 @@ impl World {
         );
     }
 
+    /// Queries are held at closed gates, and at those that wait for their DNS; what waits there has a copy.
+    fn check_queries(&self) {
+        let node = &self.node;
+        let late = node.workloads.values().filter(|workload| workload.awaits_dns);
+        assert_eq!(late.count(), node.queries.late(), "gates that wait for their DNS");
+        for (gate, workload) in &node.workloads {
+            let holds = workload.entry().is_some_and(|entry| entry.datagram_ports != CapturePorts::default());
+            let is_open = node.gates().gate(*gate).is_some_and(|gate| gate.state() == GateState::Open);
+            assert!(
+                !holds || !is_open || workload.awaits_dns || node.resetting.contains_key(gate),
+                "{gate:?} holds DNS"
+            );
+        }
+        for (id, gate) in node.gates().gates() {
+            for cookie in gate.waiting().iter().filter(|cookie| self.asked.contains(cookie)) {
+                assert!(node.queries.holds(*cookie), "{cookie:?} waits at {id:?}, and nobody asks any longer");
+            }
+        }
+        for (cookie, socket) in self.kernel.sockets.iter().filter(|(_, socket)| socket.is_query && socket.is_held) {
+            let is_it =
+                |input: &Input| matches!(input, Input::Datagram(query) if query.record.header.socket == *cookie);
+            let parked = socket.parked.filter(|_| self.kernel.is_announced(socket));
+            let is_old = parked.is_none_or(|parked| after(parked, Duration::from_secs(6)) <= self.now);
+            let seen = self.seen.get(&socket.gate).cloned().unwrap_or_default();
+            let left = seen.is_open()
+                || seen.reclosed >= parked
+                || seen.want.is_none()
+                || node.resetting.contains_key(&socket.gate)
+                || self.node.pods().class(socket.gate, socket.container) == Some(ContainerClass::Exempt);
+            let is_kept = node.queries.holds(*cookie) || self.inbox.iter().any(is_it);
+            let is_truncated = cookie.0.is_multiple_of(2);
+            assert!(is_kept || is_old || left || is_truncated, "{cookie:?} is forgotten: {socket:?}");
+        }
+    }
+
     /// Law 4: whoever is held waits in the node, or is left to the kernel's own retry for a reason.
     fn check_connections(&self) {
         let unclassified = self.node.unclassified.waiting();
@@ -379,7 +428,8 @@ impl World {
             self.inbox.iter().any(|input| matches!(input, Input::Ended(ended) if ended.header.socket == cookie))
         };
         let is_over = |cookie: Cookie| {
-            !self.kernel.sockets.contains_key(&cookie) && !self.unended.contains(&cookie) && !is_unread(cookie)
+            let is_untold = self.unended.contains(&cookie) || self.asked.contains(&cookie);
+            !self.kernel.sockets.contains_key(&cookie) && !is_untold && !is_unread(cookie)
         };
         for (gate, cookie) in unclassified {
             assert!(!is_over(*cookie), "{cookie:?} has ended, and waits at {gate:?} for who it is");
@@ -413,6 +463,7 @@ impl World {
         let node = &self.node;
         assert_eq!(node.gates().gates().count(), 0, "gates");
         assert!(node.workloads.is_empty() && node.closed.is_empty() && node.holding.is_empty(), "workloads");
+        assert!(node.queries.is_empty(), "queries");
         assert!(node.connections.is_empty() && node.resetting.is_empty() && node.probes.is_empty(), "connections");
         assert_eq!((node.unclassified(), node.unclassified.next_due()), (0, None), "unclassified");
         assert!(node.inherited.is_empty() && node.inherited_containers.is_empty(), "inherited");

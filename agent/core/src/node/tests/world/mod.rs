@@ -48,6 +48,8 @@ pub(super) struct World {
     open: BTreeSet<String>,
     /// Gates for which something is ready that sends packets again.
     prepared: BTreeSet<CgroupId>,
+    /// Those that ask for a name, or have.
+    asked: BTreeSet<SocketCookie>,
     /// Those whose end the kernel could not tell.
     unended: BTreeSet<SocketCookie>,
     /// Since when connections of a gate are being reset.
@@ -77,6 +79,7 @@ impl World {
             seen: BTreeMap::new(),
             open: BTreeSet::new(),
             prepared: BTreeSet::new(),
+            asked: BTreeSet::new(),
             unended: BTreeSet::new(),
             resets: BTreeMap::new(),
             told: Vec::new(),
@@ -186,7 +189,7 @@ impl World {
         self.resets.clear();
         self.told.clear();
         self.failed.clear();
-        self.inbox.retain(|input| matches!(input, Input::Parked(_) | Input::Ended(_) | Input::Listening(_)));
+        self.inbox.retain(is_record);
         for (gate, entry) in &self.kernel.gates {
             self.seen.insert(*gate, Seen::inherited(self.now, entry));
         }
@@ -219,7 +222,6 @@ impl World {
 
     fn tell(&mut self, input: Input) {
         self.note_input(&input);
-        let is_record = |input: &Input| matches!(input, Input::Parked(_) | Input::Ended(_) | Input::Listening(_));
         let is_burst = is_record(&input) && self.inbox.front().is_some_and(is_record);
         self.node.handle(self.now, input);
         if is_burst {
@@ -256,4 +258,9 @@ impl World {
             }
         });
     }
+}
+
+/// Whether the kernel tells this.
+const fn is_record(input: &Input) -> bool {
+    matches!(input, Input::Parked(_) | Input::Datagram(_) | Input::Ended(_) | Input::Listening(_))
 }

@@ -1,0 +1,141 @@
+//! Real resolvers: small programs that look a name up, each with another library, and say how that ended.
+//!
+//! Knows nothing of DNS. Their sources are in tests/resolvers; they are built where they are used first.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{client::Client, kubelet::Container, tool};
+
+/// What a resolver says of a name that it was answered for.
+pub const ANSWERED: &str = "answered";
+
+/// What it says when it waits for the word.
+pub const STARTED: &str = "started";
+
+/// A library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// The machine's C library.
+    Glibc,
+    /// Alpine's.
+    Musl,
+    /// Go's own.
+    Go,
+    /// Node's `dns`, curl's, Envoy's.
+    CAres,
+    /// The JVM's, which is the C library's.
+    Jvm,
+    /// Netty's.
+    Netty,
+}
+
+impl Resolver {
+    /// Those that every machine has that runs these tests.
+    pub const ALL: [Self; 4] = [Self::Glibc, Self::Musl, Self::Go, Self::CAres];
+
+    /// Those that need Java (Debian: default-jdk-headless, libnetty-java).
+    pub const JAVA: [Self; 2] = [Self::Jvm, Self::Netty];
+
+    /// Its name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+            Self::Go => "Go",
+            Self::CAres => "c-ares",
+            Self::Jvm => "JVM",
+            Self::Netty => "Netty",
+        }
+    }
+
+    /// Whether the machine has Java and Netty.
+    #[must_use]
+    pub fn has_java() -> bool {
+        tool::exists("javac") && Path::new(JARS).join("netty-resolver-dns.jar").exists()
+    }
+
+    /// Makes itself ready in `container` to look `name` up when it is told ([`Client::go`]); then the client's line is
+    /// [`ANSWERED`], or what went wrong.
+    pub fn start(self, container: &Container<'_>, name: &str) -> Result<Client> {
+        let mut client = container.run(&self.program()?, &[name])?;
+        while client.line()? != STARTED {}
+        Ok(client)
+    }
+
+    /// Looks `name` up in `container`.
+    pub fn look_up(self, container: &Container<'_>, name: &str) -> Result<Client> {
+        let mut client = self.start(container, name)?;
+        client.go()?;
+        Ok(client)
+    }
+
+    /// The program, built by the first who asks for it.
+    pub fn program(self) -> Result<PathBuf> {
+        static BUILT: Mutex<Vec<(Resolver, PathBuf)>> = Mutex::new(Vec::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, program)) = built.iter().find(|(resolver, _)| *resolver == self) {
+            return Ok(program.clone());
+        }
+        let program = self.build()?;
+        built.push((self, program.clone()));
+        Ok(program)
+    }
+
+    fn build(self) -> Result<PathBuf> {
+        let here = std::env::current_exe().context("cannot find the running program")?;
+        let directory = here.parent().context("a program is in a directory")?.join("resolvers");
+        fs::create_dir_all(&directory)?;
+        let program = directory.join(self.word());
+        let java = |class: &str| -> Result<()> {
+            run("javac", &["-cp", &format!("{JARS}/*"), "-d", path(&directory)?, &source(&format!("{class}.java"))])?;
+            let script =
+                format!("#!/bin/sh\nexec {} -cp '/program:{JARS}/*' {class} \"$@\"\n", java_itself()?.display());
+            fs::write(&program, script)?;
+            run("chmod", &["+x", path(&program)?])
+        };
+        match self {
+            Self::Glibc => run("cc", &["-O", "-o", path(&program)?, &source("gai.c")])?,
+            Self::Musl => run("musl-gcc", &["-O", "-static", "-o", path(&program)?, &source("gai.c")])?,
+            Self::CAres => run("cc", &["-O", "-o", path(&program)?, &source("ares.c"), "-lcares"])?,
+            Self::Go => run("go", &["build", "-o", path(&program)?, &source("resolve.go")])?,
+            Self::Jvm => java("Jvm")?,
+            Self::Netty => java("Netty")?,
+        }
+        Ok(program)
+    }
+}
+
+/// Where Debian puts jars.
+const JARS: &str = "/usr/share/java";
+
+fn source(name: &str) -> String {
+    format!("{}/../resolvers/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a path in UTF-8")
+}
+
+/// The program behind its links, which lead through /etc.
+fn java_itself() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut java = std::env::split_paths(&path).map(|path| path.join("java"));
+    java.find_map(|java| fs::canonicalize(java).ok()).context("no java")
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).env("CGO_ENABLED", "0").output();
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    if !output.status.success() {
+        bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
