@@ -16,6 +16,7 @@ mod agent_proxies;
 mod agent_ready;
 mod agent_resolvers;
 mod agent_roots;
+mod agent_seed;
 mod agent_short;
 mod agent_unknown;
 mod agent_world;

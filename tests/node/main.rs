@@ -19,6 +19,7 @@ mod pods;
 mod policy;
 mod rights;
 mod rollout;
+mod seed;
 mod shared;
 mod sources;
 mod workload;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         modes::timeout_release_lets_the_connection_meet_what_is_there,
         modes::timeout_reset_ends_the_connection_with_an_error,
         modes::mode_that_changes_on_a_running_pod_is_heeded,
+        seed::jvm_that_asks_by_name_in_second_2_starts_at_the_first_try_though_istio_is_ready_after_second_16,
         meshes::kumas_pod_is_held_by_name_until_its_own_probe_says_ready,
         meshes::consuls_pod_is_held_by_name_until_envoys_admin_says_ready,
         meshes::linkerds_pod_is_held_until_its_probes_named_port_says_ready,

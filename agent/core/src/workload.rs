@@ -135,7 +135,7 @@ impl Workload {
         })
     }
 
-    /// The gate is to be in this state: of when it was closed, and of whether its datagrams are still to be held.
+    /// The gate goes into this state: notes since when, and whether its datagrams are held on.
     pub(crate) fn turn(&mut self, now: MonoTime, state: GateState, reason: Reason) {
         let before = self.inherited.take().or_else(|| self.entry());
         if state == GateState::Holding {

@@ -341,6 +341,7 @@ fn policy(spec: &crate::spec::GateSpec, proxy: Option<(Proxy, bool)>, origins: B
         .to_owned(),
         ready_url: spec.ready_url.as_ref().map(ToString::to_string),
         capture_ports: ports(&spec.capture_ports),
+        dns_truncate: spec.dns_truncate,
         regate_seconds: spec.policy.regate.map(|regate| regate.as_secs_f64()),
         origins,
     }

@@ -53,6 +53,9 @@ pub struct Policy {
     pub ready_url: Option<String>,
     /// The ports that the mesh redirects connections to.
     pub capture_ports: Vec<u16>,
+    /// Whether the agent answers long-waiting DNS queries as truncated, where it can.
+    #[serde(default)]
+    pub dns_truncate: bool,
     /// The longest hold when the proxy stops listening later; null: never held again.
     pub regate_seconds: Option<f64>,
     /// Where each value comes from that the pod, its namespace or a default says, by its annotation's name without

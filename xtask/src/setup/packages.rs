@@ -34,6 +34,8 @@ const RESOLVERS: &[Needed] = &[
     Needed { program: "cc", package: "gcc" },
     Needed { program: "musl-gcc", package: "musl-tools" },
     Needed { program: "/usr/include/ares.h", package: "libc-ares-dev" },
+    Needed { program: "javac", package: "default-jdk-headless" },
+    Needed { program: "/usr/share/java/netty-resolver-dns.jar", package: "libnetty-java" },
 ];
 
 /// A browser for the page of `conngate report`, and letters for it.

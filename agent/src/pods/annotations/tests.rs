@@ -160,10 +160,11 @@ fn ask_each_value_is_the_pods_then_its_namespaces_then_the_selections() {
     let defaults = Defaults { namespace_annotations: true, selections: vec![selection.parse().unwrap()] };
     let mut pod = annotated(&[("proxy", "istio")]);
     assert_eq!(none(&pod, &defaults), NotAsked::NamespaceUnknown, "its namespace may say off");
-    pod.namespace_meta = Some(says(&[], &[("mode", "hold"), ("timeout", "90s")]));
+    pod.namespace_meta = Some(says(&[], &[("mode", "hold"), ("timeout", "90s"), ("dns-truncate", "off")]));
     let Ok(Ask::Gate(gate)) = ask(&pod, &defaults) else { panic!("a gate") };
     let policy = gate.spec.policy;
     assert_eq!((policy.mode, policy.timeout), (Mode::Hold, Duration::from_secs(90)));
+    assert!(!gate.spec.dns_truncate);
     assert_eq!((policy.on_timeout, gate.proxy), (OnTimeout::Reset, Some(Proxy::Istio)));
     let origin = |key: &str| gate.origins.get(key).map(ToString::to_string);
     assert_eq!(origin(MODE).as_deref(), Some("namespace shop"));

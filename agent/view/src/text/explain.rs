@@ -59,10 +59,11 @@ fn write_policy(text: &mut String, policy: &Policy) -> std::fmt::Result {
     };
     let regate =
         policy.regate_seconds.map(|seconds| format!(", regate {seconds} s{}", from("regate"))).unwrap_or_default();
+    let dns = if policy.dns_truncate { String::new() } else { format!(", dns-truncate off{}", from("dns-truncate")) };
     let ports: Vec<_> = policy.capture_ports.iter().map(u16::to_string).collect();
     writeln!(
         text,
-        "Asks for:  mode {}{}, timeout {} s{}, then {}{}{regate}; proxy {}{}{}, captured on {}{}",
+        "Asks for:  mode {}{}, timeout {} s{}, then {}{}{regate}; proxy {}{}{}, captured on {}{}{dns}",
         policy.mode,
         from("mode"),
         policy.timeout_seconds,

@@ -1,10 +1,10 @@
 # A mesh's proxy as far as DNS concerns it: a ready endpoint on 15021, a listener on 15001, and a DNS server on 15053, UDP and TCP.
-# Arguments: after how many seconds it is ready, after how many more its DNS server is bound over UDP, and the names that there
+# Arguments: after how many seconds it is ready ("never": it is but the DNS server), after how many more its DNS server is bound over UDP, and the names that there
 # are (an A record each); every other name does not exist. Time begins with a line on stdin. Says "ready", "bound", and
 # "udp NAME" or "tcp NAME" for each question.
 import socket, sys, threading, time
 
-ready_after, bound_after, names = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+is_proxy, bound_after, names = sys.argv[1] != "never", float(sys.argv[2]), sys.argv[3:]
 
 
 def say(line):
@@ -69,24 +69,27 @@ def listen(port, serve):
 
 
 def bind():
-    for family, address in FAMILIES:
-        server = socket.socket(family, socket.SOCK_DGRAM)
+    servers = [socket.socket(family, socket.SOCK_DGRAM) for family, _ in FAMILIES]
+    for server, (_, address) in zip(servers, FAMILIES):
         server.bind((address, 15053))
-        start(over_udp, server)
     say("bound")
+    for server in servers:
+        start(over_udp, server)
 
 
 ready = False
-listen(15021, http)
+if is_proxy:
+    listen(15021, http)
 listen(15053, over_tcp)
 if bound_after == 0:
     bind()
 say("started")
 sys.stdin.readline()
-time.sleep(ready_after)
-ready = True
-listen(15001, lambda connection: connection.close())
-say("ready")
+if is_proxy:
+    time.sleep(float(sys.argv[1]))
+    ready = True
+    listen(15001, lambda connection: connection.close())
+    say("ready")
 if bound_after:
     time.sleep(bound_after)
     bind()

@@ -3,6 +3,7 @@
 //! Knows nothing of DNS. Their sources are in tests/resolvers; they are built where they are used first.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{client::Client, kubelet::Container, tool};
+use super::{client::Client, kubelet::Container};
 
 /// What a resolver says of a name that it was answered for.
 pub const ANSWERED: &str = "answered";
@@ -37,11 +38,8 @@ pub enum Resolver {
 }
 
 impl Resolver {
-    /// Those that every machine has that runs these tests.
-    pub const ALL: [Self; 4] = [Self::Glibc, Self::Musl, Self::Go, Self::CAres];
-
-    /// Those that need Java (Debian: default-jdk-headless, libnetty-java).
-    pub const JAVA: [Self; 2] = [Self::Jvm, Self::Netty];
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Glibc, Self::Musl, Self::Go, Self::CAres, Self::Jvm, Self::Netty];
 
     /// Its name.
     #[must_use]
@@ -54,12 +52,6 @@ impl Resolver {
             Self::Jvm => "JVM",
             Self::Netty => "Netty",
         }
-    }
-
-    /// Whether the machine has Java and Netty.
-    #[must_use]
-    pub fn has_java() -> bool {
-        tool::exists("javac") && Path::new(JARS).join("netty-resolver-dns.jar").exists()
     }
 
     /// Makes itself ready in `container` to look `name` up when it is told ([`Client::go`]); then the client's line is
@@ -79,38 +71,49 @@ impl Resolver {
 
     /// The program, built by the first who asks for it.
     pub fn program(self) -> Result<PathBuf> {
-        static BUILT: Mutex<Vec<(Resolver, PathBuf)>> = Mutex::new(Vec::new());
-        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, program)) = built.iter().find(|(resolver, _)| *resolver == self) {
-            return Ok(program.clone());
-        }
-        let program = self.build()?;
-        built.push((self, program.clone()));
-        Ok(program)
-    }
-
-    fn build(self) -> Result<PathBuf> {
-        let here = std::env::current_exe().context("cannot find the running program")?;
-        let directory = here.parent().context("a program is in a directory")?.join("resolvers");
-        fs::create_dir_all(&directory)?;
-        let program = directory.join(self.word());
-        let java = |class: &str| -> Result<()> {
-            run("javac", &["-cp", &format!("{JARS}/*"), "-d", path(&directory)?, &source(&format!("{class}.java"))])?;
-            let script =
-                format!("#!/bin/sh\nexec {} -cp '/program:{JARS}/*' {class} \"$@\"\n", java_itself()?.display());
-            fs::write(&program, script)?;
-            run("chmod", &["+x", path(&program)?])
+        let compile = |compiler: &'static str, options: &'static [&'static str], name: &'static str| {
+            move |program: &Path| {
+                run(compiler, &[&["-O", "-o", path(program)?][..], &[&*source(name)], options].concat())
+            }
         };
         match self {
-            Self::Glibc => run("cc", &["-O", "-o", path(&program)?, &source("gai.c")])?,
-            Self::Musl => run("musl-gcc", &["-O", "-static", "-o", path(&program)?, &source("gai.c")])?,
-            Self::CAres => run("cc", &["-O", "-o", path(&program)?, &source("ares.c"), "-lcares"])?,
-            Self::Go => run("go", &["build", "-o", path(&program)?, &source("resolve.go")])?,
-            Self::Jvm => java("Jvm")?,
-            Self::Netty => java("Netty")?,
+            Self::Glibc => built(self.word(), compile("cc", &[], "gai.c")),
+            Self::Musl => built(self.word(), compile("musl-gcc", &["-static"], "gai.c")),
+            Self::CAres => built(self.word(), compile("cc", &["-lcares"], "ares.c")),
+            Self::Go => {
+                built(self.word(), |program| run("go", &["build", "-o", path(program)?, &source("resolve.go")]))
+            }
+            Self::Jvm => java("Jvm"),
+            Self::Netty => java("Netty"),
         }
-        Ok(program)
     }
+}
+
+/// The program of a class in tests/resolvers, with Netty at hand.
+pub fn java(class: &'static str) -> Result<PathBuf> {
+    built(class, |program| {
+        let directory = path(program.parent().context("a program is in a directory")?)?;
+        run("javac", &["-cp", &format!("{JARS}/*"), "-d", directory, &source(&format!("{class}.java"))])?;
+        let script = format!("#!/bin/sh\nexec {} -cp '/program:{JARS}/*' {class} \"$@\"\n", java_itself()?.display());
+        fs::write(program, script)?;
+        run("chmod", &["+x", path(program)?])
+    })
+}
+
+/// The program `name`, which the first who asks for it has to `build`.
+fn built(name: &'static str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = built.get(name) {
+        return Ok(program.clone());
+    }
+    let here = std::env::current_exe().context("cannot find the running program")?;
+    let directory = here.parent().context("a program is in a directory")?.join("resolvers");
+    fs::create_dir_all(&directory)?;
+    let program = directory.join(name);
+    build(&program)?;
+    built.insert(name, program.clone());
+    Ok(program)
 }
 
 /// Where Debian puts jars.
@@ -124,8 +127,8 @@ fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
 
-/// The program behind its links, which lead through /etc.
-fn java_itself() -> Result<PathBuf> {
+/// Java's own program, behind its links, which lead through /etc.
+pub fn java_itself() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut java = std::env::split_paths(&path).map(|path| path.join("java"));
     java.find_map(|java| fs::canonicalize(java).ok()).context("no java")

@@ -30,11 +30,11 @@ const FILES: u64 = 65_536;
 /// The addresses at which the server is reached, any of [`PORTS`].
 pub const ADDRESSES: [&str; 4] = ["198.51.100.10", "203.0.113.10", "2001:db8:2::10", "2001:db8:3::10"];
 
-/// The port of [`PORTS`] that speaks HTTP in [`Upstream::with_web`].
-pub const WEB_PORT: u16 = 80;
+/// The ports of [`PORTS`] that speak HTTP in [`Upstream::with_web`].
+pub const WEB_PORTS: [u16; 2] = [80, 12345];
 
 /// The ports at which the server listens.
-pub const PORTS: [u16; 3] = [80, 5432, 9000];
+pub const PORTS: [u16; 4] = [80, 5432, 9000, 12345];
 
 /// The server and its namespace; ends when dropped.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Upstream {
         Self::start_with(false)
     }
 
-    /// As [`Upstream::start`], but [`WEB_PORT`] answers a request by HTTP, with 200, and closes.
+    /// As [`Upstream::start`], but [`WEB_PORTS`] answer a request by HTTP, with 200, and close.
     pub fn with_web() -> Result<Self> {
         Self::start_with(true)
     }
@@ -66,7 +66,7 @@ impl Upstream {
         let listeners = namespace.enter(|| PORTS.map(listen)).into_iter().collect::<Result<Vec<_>>>()?;
         let server = Server::start("upstream", async move || {
             for (port, listener) in PORTS.into_iter().zip(listeners) {
-                tokio::spawn(accept(TcpListener::from_std(listener)?, web && port == WEB_PORT));
+                tokio::spawn(accept(TcpListener::from_std(listener)?, web && WEB_PORTS.contains(&port)));
             }
             Ok(())
         })?;

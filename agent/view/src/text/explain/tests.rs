@@ -46,6 +46,7 @@ fn explanation() -> Explanation {
             native_sidecar: true,
             ready_url: Some("http://127.0.0.1:15021/healthz/ready".to_owned()),
             capture_ports: vec![15001, 15053],
+            dns_truncate: true,
             regate_seconds: None,
             origins: [("mode".to_owned(), "the pod".to_owned())].into(),
         }),
@@ -95,12 +96,15 @@ fn text_of_values_from_elsewhere_says_from_where() {
         ("on-timeout", "the pod"),
         ("proxy", "the default mesh"),
         ("capture-ports", "namespace shop"),
+        ("dns-truncate", "namespace shop"),
     ];
-    explanation.policy.as_mut().unwrap().origins =
-        origins.map(|(key, origin)| (key.to_owned(), origin.to_owned())).into();
+    let policy = explanation.policy.as_mut().unwrap();
+    policy.origins = origins.map(|(key, origin)| (key.to_owned(), origin.to_owned())).into();
+    policy.dns_truncate = false;
     let text = text(&explanation);
     let line = "Asks for:  mode hold (from namespace shop), timeout 60 s (from the default mesh), then release; \
-                proxy istio (native sidecar) (from the default mesh), captured on 15001, 15053 (from namespace shop)\n";
+                proxy istio (native sidecar) (from the default mesh), captured on 15001, 15053 (from namespace shop), \
+                dns-truncate off (from namespace shop)\n";
     assert!(text.contains(line), "{text}");
 }
 
