@@ -380,7 +380,7 @@ impl Driver {
         match self.bpf.maps.write_agent(self.agent) {
             Ok(()) => self.recorded.beat(self.agent.heartbeat),
             Err(error) => {
-                tracing::error!(error = error_chain(&error), "the kernel does not hear that the agent is alive");
+                tracing::error!(error = error_chain(&error), "cannot write the heartbeat");
             }
         }
     }

@@ -103,10 +103,10 @@ fn agent_explain_names_the_process_the_destination_and_what_is_waited_for() -> R
         assert_eq!((&explained["version"], &explained["gate"]["pod"]), (&1.into(), &path.clone().into()));
         assert_eq!((&held["destination"], &held["container"]), (&CAPTURED_V4.into(), &"app".into()), "{explained:#}");
         assert_eq!(held["process"]["pid"], pid, "{explained:#}");
-        assert_ne!(held["reason"], "unclassified", "its container is told apart by now: {explained:#}");
+        assert_ne!(held["reason"], "unclassified", "its container is identified by now: {explained:#}");
         assert_eq!(explained["waits_for"]["answer"], "503 INITIALIZING");
         let text = agent.told(&["explain", &path])?;
-        for words in ["Gate:      holding (not-ready)", "app -> 198.51.100.10:80", "pid ", "Decisions:", "told apart"] {
+        for words in ["Gate:      holding (not-ready)", "app -> 198.51.100.10:80", "pid ", "Decisions:", "identified"] {
             assert!(text.contains(words), "{words}: {text}");
         }
         let refused = agent.ask(&["explain", "nobody"])?.output()?;
@@ -131,22 +131,23 @@ fn agent_open_lets_go_at_once_is_counted_and_refuses_what_has_no_gate() -> Resul
         let follow = agent.ask(&["events", "--follow"])?;
         let events = Terminal::run(follow, 40, 200)?;
         events.wait("the held connection", |screen| screen.contains("held (unclassified): app"))?;
-        assert_eq!(agent.told(&["open", "--all"])?, format!("{}: opened, 1 connections let go\n", world.pod.path()));
+        assert_eq!(agent.told(&["open", "--all"])?, format!("{}: opened, 1 connections released\n", world.pod.path()));
         assert_eq!(client.report::<Connection>()?.outcome, REFUSED, "nobody listens: as without conngate");
         events.wait("the opening and the end", |screen| {
-            screen.contains("let go (operator): held 1") && screen.contains("refused after")
+            screen.contains("released (operator): held 1") && screen.contains("refused after")
         })?;
         assert_eq!(Kernel(world.node).gate(&world.pod)?, Some((GateState::Open, Reason::Operator)));
         assert_eq!(agent.metric("conngate_gates_opened_total{reason=\"operator\"}")?, 1.0);
         assert_eq!(agent.logged("an operator opens a gate").len(), 1);
         assert_eq!(agent.told(&["open", "--all"])?, "no gate was closed\n");
-        assert_eq!(agent.told(&["open", &world.pod.path()])?, format!("{}: was open already\n", world.pod.path()));
+        assert_eq!(agent.told(&["open", &world.pod.path()])?, format!("{}: was already open\n", world.pod.path()));
         world.pod.annotate("mode", None);
         world.pod.tell()?;
         wait_until(PATIENCE, "it has no gate", || {
             let refused = agent.ask(&["open", &world.pod.path()]).ok()?.output().ok()?;
             let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-            (refused.status.code() == Some(1) && said.contains("has no gate: it has no annotation")).then_some(())
+            (refused.status.code() == Some(1) && said.contains("has no gate: neither it nor its namespace has"))
+                .then_some(())
         })
     })
 }
@@ -223,7 +224,7 @@ fn agent_report_in_a_browser_shows_what_was_held_and_runs_nothing_of_hostile_nam
         let (agent, _app, mut client) = hostile(world, &directory)?;
         world.control_plane.release();
         assert_reached(&client.report()?, CAPTURED_V4);
-        agent.wait_for("connection waits no longer", 1)?;
+        agent.wait_for("connection ended", 1)?;
         let page = directory.path().join("report.html");
         let path = page.to_str().context("a path")?;
         let mut report = agent.ask(&["report", "--file", path])?;

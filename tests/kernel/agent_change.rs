@@ -132,7 +132,7 @@ fn agent_gate_that_found_no_room_in_the_kernel_is_closed_once_there_is_some() ->
         kernel.fill_gates(true)?;
         world.pod.tell()?;
         agent.wait_readyz("the gate is not written", |status, text| {
-            status == 200 && text.contains("not written, and tried again: 1 gates, 0 containers")
+            status == 200 && text.contains("not written yet, retrying: 1 gates, 0 containers")
         })?;
         assert_eq!(kernel.gate(&world.pod)?, None);
         kernel.fill_gates(false)?;

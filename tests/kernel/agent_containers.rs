@@ -31,7 +31,7 @@ fn agent_container_by_its_kind_and_by_annotation_is_held_or_not() -> Result<()> 
                 let connection: Connection = container.connect(CAPTURED_V4, &[])?.report()?;
                 assert_eq!(connection.outcome, REFUSED, "{name}: as without conngate");
             }
-            let told = agent.wait_for("container told apart", 1)?;
+            let told = agent.wait_for("container identified", 1)?;
             let last = told.last().expect("at least one");
             assert_eq!((&last["container"], &last["class"]), (&name.into(), &"exempt".into()));
         }
@@ -62,7 +62,7 @@ fn agent_container_that_is_started_again_is_told_apart_anew() -> Result<()> {
         let app = world.pod.container("app")?;
         let mut client = app.connect(CAPTURED_V4, &[])?;
         agent.wait_for("connection held", 3)?;
-        assert_eq!(agent.logged("container told apart").len(), 3);
+        assert_eq!(agent.logged("container identified").len(), 3);
         world.control_plane.release();
         assert_reached(&client.report()?, CAPTURED_V4);
         Ok(())

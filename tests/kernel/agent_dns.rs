@@ -186,7 +186,7 @@ fn agent_lookup_that_nobody_waits_for_any_longer_is_let_go() -> Result<()> {
         let lookup = look_up(&app)?;
         agent.wait_for("connection held", 1)?;
         drop(lookup);
-        let ended = agent.wait_for("connection waits no longer", 1)?;
+        let ended = agent.wait_for("connection ended", 1)?;
         assert_eq!(ended[0]["outcome"], "abandoned", "{ended:?}");
         wait_until(PATIENCE, "nothing waits", || {
             (agent.metric("conngate_connections_waiting").ok()? == 0.0).then_some(())

@@ -36,7 +36,7 @@ fn agent_retry_another_ports_or_another_pods_listener_opens_nothing() -> Result<
         let _envoy_of_another = listening(&its_sidecar, 15001)?;
         // As pilot-agent's, which listens seconds before Envoy does.
         let _dns = listening(world.sidecar, 15053)?;
-        agent.wait_for("somebody listens on a capture port", 1)?;
+        agent.wait_for("a listener appeared on a capture port", 1)?;
         // Both are heard of in their order, and two attempts later nothing has come of it.
         let attempts = || kernel.judged(Verdict::Hold(Reason::NoListener));
         let before = attempts()?;

@@ -29,10 +29,10 @@ fn assert_held_until_ready(world: &mut World<'_>, agent: &Agent) -> Result<()> {
     assert!(held.iter().all(|event| event["pod"] == pod), "{held:?}");
     assert_eq!(kernel.gate(&world.pod)?, Some((GateState::Holding, Reason::NotReady)));
     let mut told: Vec<_> =
-        agent.logged("container told apart").iter().map(|event| event["container"].to_string()).collect();
+        agent.logged("container identified").iter().map(|event| event["container"].to_string()).collect();
     told.sort();
     assert_eq!(told, [r#""app""#, r#""worker""#], "each container is told apart once");
-    assert!(agent.logged("connection waits no longer").is_empty());
+    assert!(agent.logged("connection ended").is_empty());
 
     world.control_plane.release();
     let connection: Connection = one.report()?;

@@ -83,7 +83,7 @@ fn agent_that_takes_over_and_hears_nothing_of_a_pod_keeps_what_is_held_and_opens
         agent.stop()?;
         world.pod.forget()?;
         let agent = Agent::start(world.node, &[])?;
-        agent.wait_for("no source tells of an inherited gate's pod: it opens for a listener", 1)?;
+        agent.wait_for("no source reports an inherited gate's pod: it opens for a listener", 1)?;
         agent.wait_for("connection held", 10)?;
         world.control_plane.release();
         let summary: Summary = client.report()?;

@@ -54,12 +54,12 @@ fn agent_bpffs_that_others_can_write_to_is_refused_until_it_is_mended_and_no_lin
         // What any user can do where it was mounted by hand.
         fs::set_permissions(&bpffs, Permissions::from_mode(0o1777))?;
         symlink(directory.path(), &base)?;
-        refused("is no directory of this user's own: remove it");
+        refused("is not this user's own directory: remove it");
         fs::remove_file(&base)?;
         fs::create_dir(&base)?;
         chown(&base, Some(1000), None)?;
         symlink(directory.path(), base.join("v1"))?;
-        refused("is no directory of this user's own: remove it");
+        refused("is not this user's own directory: remove it");
 
         world.pod.tell()?;
         let agent = Agent::start(world.node, &[])?;
@@ -73,7 +73,7 @@ fn agent_bpffs_that_others_can_write_to_is_refused_until_it_is_mended_and_no_lin
         agent.wait_for("connection held", 1)?;
 
         fs::set_permissions(&bpffs, Permissions::from_mode(0o700))?;
-        agent.wait_readyz("whose directory it is", |_, text| text.contains("is no directory of this user's own"))?;
+        agent.wait_readyz("whose directory it is", |_, text| text.contains("is not this user's own directory"))?;
         chown(&base, Some(0), None)?;
         agent.wait_readyz("all is pinned", |status, text| status == 200 && !text.contains("pinned"))?;
         assert!(file.exists() && fs::symlink_metadata(base.join("v1")).is_err(), "the link is gone, and only the link");
@@ -95,7 +95,7 @@ fn agent_with_a_ring_buffer_of_another_size_replaces_the_pinned_one_in_mid_hold(
             let agent = Agent::start(world.node, options)?;
             agent.wait_for("connection held", 1)?;
             assert_eq!(MapInfo::from_pin(&path)?.max_entries(), bytes);
-            assert_eq!(agent.logged("a pinned map that is another than wanted is replaced").len(), 1);
+            assert_eq!(agent.logged("replacing a pinned map that differs from the wanted one").len(), 1);
             agent.stop()?;
         }
         assert_held_and_made(world, &Agent::start(world.node, &[])?, &mut client)
@@ -137,8 +137,8 @@ fn agent_replaces_pins_that_it_cannot_use_in_mid_hold() -> Result<()> {
 
         let agent = Agent::start(world.node, &[])?;
         agent.wait_for("connection held", 1)?;
-        assert_eq!(agent.logged("a pin that is no usable link is replaced").len(), 3);
-        assert_eq!(agent.logged("a pinned map that is another than wanted is replaced").len(), 2);
+        assert_eq!(agent.logged("replacing a pinned link that cannot be used").len(), 3);
+        assert_eq!(agent.logged("replacing a pinned map that differs from the wanted one").len(), 2);
         world.control_plane.release();
         assert_reached(&client.report()?, CAPTURED_V4);
         let pinned = [fs::read_dir(&links)?, fs::read_dir(&maps)?].into_iter().flatten();

@@ -168,7 +168,7 @@ fn agent_pod_whose_sandbox_is_made_anew_is_held_again() -> Result<()> {
         };
         life(&pod, &first, &its_control_plane, 1)?;
         pod.renew(&second)?;
-        agent.wait_for("the pod begins anew, in another network namespace", 1)?;
+        agent.wait_for("the pod starts a new life, in another network namespace", 1)?;
         life(&pod, &second, &another_control_plane, 2)
     })
 }

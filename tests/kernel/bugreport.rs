@@ -90,7 +90,7 @@ fn bugreport_redacted_has_no_name_no_address_and_no_url_and_is_for_its_owner_alo
         fs::remove_file(file)?;
 
         let terminal = Terminal::run(command(&agent, world.node, &[])?, 10, 100)?;
-        terminal.wait("a refusal", |screen| screen.contains("a tar is nothing for a terminal"))?;
+        terminal.wait("a refusal", |screen| screen.contains("refusing to write a tar to a terminal"))?;
         Ok(())
     })
 }

@@ -57,7 +57,7 @@ fn check_of_a_node_finds_its_agent_and_what_that_has_pinned() -> Result<()> {
         let neighbours = found.iter().filter(|finding| finding["subject"] == "neighbours");
         let kubepods =
             neighbours.filter_map(|finding| finding["found"].as_str()).find(|found| found.starts_with("kubepods: "));
-        assert_eq!(kubepods, Some("kubepods: no program of others"), "its own are not counted: {found:?}");
+        assert_eq!(kubepods, Some("kubepods: no other programs"), "its own are not counted: {found:?}");
         agent.kill()?;
         let (code, found) = findings(check(&node)?)?;
         assert_eq!((code, of(&found, "agent")?.0), (Some(1), "fail"), "{found:?}");

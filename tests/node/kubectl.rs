@@ -207,11 +207,11 @@ pub(crate) fn plugin_explains_reports_and_opens_a_held_pod_in_a_terminal() -> Re
     assert!(paths.iter().any(|path| path.starts_with("node-1/explain/namespace-")), "{paths:?}");
 
     let (code, text, stderr) = plugin(&cluster, &["open", "app", "-n", "plugged"])?;
-    assert_eq!((code, text.as_str()), (Some(0), "plugged/app: opened, 1 connections let go\n"), "{stderr}");
+    assert_eq!((code, text.as_str()), (Some(0), "plugged/app: opened, 1 connections released\n"), "{stderr}");
     turn_on(&cluster, &pod)?;
     namespace.wait("app", "is ready", is_ready)?;
     let (code, text, stderr) = plugin(&cluster, &["events", "--pod", "app", "-n", "plugged"])?;
-    assert!(code == Some(0) && text.contains("let go (operator): held 1"), "{text}{stderr}");
+    assert!(code == Some(0) && text.contains("released (operator): held 1"), "{text}{stderr}");
     assert!(text.lines().all(|line| line.starts_with(NODE)), "{text}");
     Ok(())
 }

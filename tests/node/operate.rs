@@ -168,7 +168,7 @@ pub(crate) fn command_line_answers_inside_of_the_daemon_set() -> Result<()> {
     // The application has no probe of its own: its pod may be ready before the agent has asked the proxy again.
     let events = wait_until(PATIENCE, "the gate is open", || {
         let events = inside(&cluster, &["events", "--pod", "asked/app"]).ok()?;
-        events.contains("let go (ready): held 1").then_some(events)
+        events.contains("released (ready): held 1").then_some(events)
     })?;
     for words in ["holding (not-ready), mode hold", "container app is gated", "held ("] {
         assert!(events.contains(words), "{words}: {events}");

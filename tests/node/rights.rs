@@ -168,7 +168,7 @@ pub(crate) fn right_to_pods_that_is_missing_is_named_with_its_remedy() -> Result
     let rules = take_away(&cluster, "pods")?;
     replace_agent(&cluster)?;
     let forbidden = wait_readyz(&cluster, "the right is named", |status, body| {
-        status == 503 && body.contains("list and watch on pods: apply the ClusterRole of the chart")
+        status == 503 && body.contains("list and watch on pods: apply the chart's ClusterRole")
     });
     let before = steady_agent(&cluster)?;
     set_rules(&cluster, &rules)?;

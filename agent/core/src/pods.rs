@@ -328,7 +328,7 @@ impl PodTable {
             (Some(Decision::Gated(..)), _) => None,
             (Some(Decision::Terminating), _) => Some("it is being deleted, or has ended".to_owned()),
             (_, Some(Ask::None(why) | Ask::Undecided(why))) => Some(why.clone()),
-            (_, Some(Ask::Gate(_)) | None) => Some("no source has told of it".to_owned()),
+            (_, Some(Ask::Gate(_)) | None) => Some("no source has reported it".to_owned()),
         }
     }
 

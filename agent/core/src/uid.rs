@@ -13,7 +13,7 @@ pub struct PodUid(Uuid);
 
 /// Text that spells no UID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no pod UID: 32 hexadecimal digits, or a UUID with - or _ between its groups")]
+#[error("`{0}` is not a pod UID: 32 hexadecimal digits, or a UUID with - or _ between its groups")]
 pub struct PodUidError(String);
 
 impl PodUid {

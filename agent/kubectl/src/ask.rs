@@ -54,7 +54,7 @@ impl Said {
         match serde_json::from_slice(&self.stdout) {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.failure().unwrap_or_else(|| {
-                Failure::Unreachable(format!("its answer is not of this version's shape: {error}"))
+                Failure::Unreachable(format!("its answer does not have this version's format: {error}"))
             })),
         }
     }
@@ -169,11 +169,11 @@ mod tests {
             Err(Failure::Refused("no pod `x` on this node".to_owned()))
         );
         assert_eq!(
-            said(125, "", "conngate: no agent can be asked\n").parsed::<Vec<u8>>(),
-            Err(Failure::Unreachable("no agent can be asked".to_owned()))
+            said(125, "", "conngate: no agent can be reached\n").parsed::<Vec<u8>>(),
+            Err(Failure::Unreachable("no agent can be reached".to_owned()))
         );
         assert!(
-            matches!(said(0, "{", "").parsed::<Vec<u8>>(), Err(Failure::Unreachable(why)) if why.contains("shape"))
+            matches!(said(0, "{", "").parsed::<Vec<u8>>(), Err(Failure::Unreachable(why)) if why.contains("format"))
         );
     }
 }

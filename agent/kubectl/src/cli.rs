@@ -20,8 +20,8 @@ use crate::{
     about,
     propagate_version = true,
     after_help = "Exit status: 0; 1 when the answer is no (an agent that is not ready, a finding that fails, no such pod); 2 for a \
-        wrong command line; 3 when some agent could not be asked: what the others say is printed, and each error at the \
-        end; 125 when the cluster cannot be asked or has no agent."
+        wrong command line; 3 when some agents could not be reached (prints the answers of the others, and the errors at \
+        the end); 125 when the cluster cannot be reached or has no agent."
 )]
 pub(crate) struct Cli {
     /// Which cluster, and which of its nodes.
@@ -35,19 +35,19 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Show the agents of all nodes and what they hold; of one node, all of it.
+    /// Show the agents of all nodes and what they hold; with one node, the details.
     Status(status::Options),
-    /// Show whose connections are held, and whose would be, those that wait most first.
+    /// Show the pods with held connections, and those that would be held, most first.
     Top(top::Options),
-    /// Say what a pod's gate holds, what it waits for and what was decided.
+    /// Explain a pod's gate: what it holds, what it waits for, what was decided.
     Explain(explain::Options),
     /// Show what happened to gates and connections on all nodes.
     Events(events::Options),
-    /// Open a pod's gate, or all of them, by the operator's word.
+    /// Open a pod's gate, or all gates, by hand.
     Open(open::Options),
-    /// Say whether every node can hold connections, what each finding means and what to do about it.
+    /// Check whether every node can hold connections, what each finding means and what to do.
     Check(check::Options),
-    /// Write a tar with all that a bug report needs, of all nodes.
+    /// Write a tar with everything that a bug report needs, from all nodes.
     Bugreport(bugreport::Options),
     /// Print a completion script for a shell.
     Completions(complete::Script),
@@ -59,22 +59,22 @@ pub(crate) enum Verb {
 /// Which cluster, and which of its nodes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Access {
-    /// The kubeconfig; $KUBECONFIG or ~/.kube/config when absent.
+    /// The kubeconfig; default: $KUBECONFIG, else ~/.kube/config.
     #[arg(long, value_name = "FILE", global = true, help_heading = "Cluster")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig.
     #[arg(long, value_name = "NAME", global = true, help_heading = "Cluster")]
     pub(crate) context: Option<String>,
-    /// The namespace of POD; that of the context when absent.
+    /// The namespace of POD; default: the context's namespace.
     #[arg(short, long, value_name = "NAMESPACE", global = true, help_heading = "Cluster")]
     pub(crate) namespace: Option<String>,
-    /// Only the agent of this node; repeatable.
+    /// Ask only this node's agent; repeatable.
     #[arg(long, value_name = "NODE", global = true, help_heading = "Cluster")]
     pub(crate) node: Vec<String>,
-    /// Where the agents are; all namespaces when absent.
+    /// The agents' namespace; default: all namespaces.
     #[arg(long, value_name = "NAMESPACE", global = true, help_heading = "Cluster")]
     pub(crate) agent_namespace: Option<String>,
-    /// How many agents are asked at a time.
+    /// How many agents to ask at a time.
     #[arg(long, value_name = "N", default_value = "16", global = true, help_heading = "Cluster")]
     pub(crate) parallel: NonZeroUsize,
     /// How long one agent may take to answer.
@@ -86,7 +86,7 @@ pub(crate) struct Access {
 /// What every verb that prints understands.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Print {
-    /// How results are printed.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
@@ -94,7 +94,7 @@ pub(crate) struct Print {
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people.
+    /// Readable text.
     Text,
     /// One JSON object per line.
     Json,
@@ -103,7 +103,7 @@ pub(crate) enum Output {
 /// To ask again until all is well.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// Ask again until all is well, for at most this long (5m when it is not said).
+    /// Repeat until all is well, for at most this long (default 5m).
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, num_args = 0..=1, require_equals = true,
         default_missing_value = "5m")]
     pub(crate) wait: Option<Duration>,

@@ -109,7 +109,7 @@ impl Cluster {
         let mut agents = self.all_agents().await?;
         if let Some(node) = wanted.iter().find(|node| agents.iter().all(|agent| agent.node != **node)) {
             bail!(Missing(format!(
-                "no agent on node {node}: there is no such node, or the DaemonSet does not want it"
+                "no agent on node {node}: there is no such node, or the DaemonSet does not select it"
             )));
         }
         agents.retain(|agent| wanted.is_empty() || wanted.contains(&agent.node));
@@ -140,7 +140,7 @@ impl Cluster {
         let pod = pod.with_context(|| format!("cannot read pod {path}"))?;
         let pod = pod.ok_or_else(|| Missing(format!("there is no pod {path}")))?;
         let node = pod.spec.and_then(|spec| spec.node_name);
-        let node = node.ok_or_else(|| Missing(format!("pod {path} has no node yet: nothing of it can be held")))?;
+        let node = node.ok_or_else(|| Missing(format!("pod {path} has no node yet, so nothing of it is held")))?;
         let agents = self.all_agents().await?;
         let agent = agents.into_iter().find(|agent| agent.node == node);
         let agent = agent.ok_or_else(|| Missing(format!("pod {path} is on node {node}, which has no agent")))?;

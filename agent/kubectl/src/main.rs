@@ -43,7 +43,7 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Completions(options) => return complete::script(options),
         Verb::Complete(options) => return complete::candidates(options),
         Verb::Bugreport(options) if options.is_for_a_terminal() => {
-            eprintln!("kubectl conngate: a tar is nothing for a terminal: say -o FILE");
+            eprintln!("kubectl conngate: refusing to write a tar to a terminal: use -o FILE");
             return Ok(Exit::Usage);
         }
         Verb::Status(_)

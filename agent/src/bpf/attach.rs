@@ -45,7 +45,7 @@ pub enum AttachError {
     #[error("{0}")]
     Conflict(String),
     /// The kernel does not say who else is attached.
-    #[error("cannot ask who is attached to {hook}")]
+    #[error("cannot query the programs at {hook}")]
     Neighbours {
         /// Where.
         hook: &'static str,
@@ -133,7 +133,7 @@ impl Loaded {
     /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`. False: a new link is to replace it.
     pub(super) fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> bool {
         self.try_to_take_over(name, cgroup, path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "a pin that is no usable link is replaced");
+            tracing::warn!(path = %path.display(), %error, "replacing a pinned link that cannot be used");
             false
         })
     }

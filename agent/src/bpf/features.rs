@@ -106,7 +106,7 @@ fn helps(program: ProgramType, helper: BpfHelper) -> bool {
 
 fn syn_budget() -> Result<SynBudget, String> {
     let bytes = std::fs::read(btf::VMLINUX).map_err(|error| format!("no BTF at {}: {error}", btf::VMLINUX))?;
-    let btf = Btf::parse(&bytes).ok_or_else(|| format!("{} is no BTF", btf::VMLINUX))?;
+    let btf = Btf::parse(&bytes).ok_or_else(|| format!("{} is not BTF", btf::VMLINUX))?;
     let offset = |name, member| btf.member(name, member).map(|member| member.offset);
     let retries = offset("inet_connection_sock", "icsk_syn_retries")
         .ok_or("the kernel's BTF has no inet_connection_sock.icsk_syn_retries")?;

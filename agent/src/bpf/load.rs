@@ -232,7 +232,7 @@ pub const fn without(program: Name) -> &'static str {
             "held connections keep the kernel's own patience and back-off, up to 2 minutes between attempts without an agent, \
              and how they end is not known"
         }
-        Name::Listen => "listeners are found by asking again and again",
+        Name::Listen => "conngate finds listeners by polling",
         Name::SetSockOpt => "DNS lookups over UDP are not held",
         Name::SendMsg4 | Name::SendMsg6 => {
             "DNS queries of sockets that are not connected (musl, Netty) are not sent again: their resolver's own retry remains"

@@ -64,7 +64,7 @@ pub(super) fn usable(object: &Object, ring_buffer: Option<u32>, pins: &Pins) -> 
             Ok(Some(found)) => format!("{found:?}"),
             Err(error) => error_chain(&error),
         };
-        tracing::warn!(path = %path.display(), found, ?wanted, "a pinned map that is another than wanted is replaced");
+        tracing::warn!(path = %path.display(), found, ?wanted, "replacing a pinned map that differs from the wanted one");
         None
     };
     MAPS.into_iter().filter_map(usable).collect()

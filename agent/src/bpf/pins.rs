@@ -49,7 +49,7 @@ pub(super) const MAPS: [&str; 7] = ["GATES", "CONTAINERS", "AGENT", "HOLDS", "CO
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// The directory is not on a BPF file system.
-    #[error("{0} is no BPF file system: mount -t bpf -o mode=0700 bpf {0}, or name another one with --bpffs")]
+    #[error("{0} is not a BPF file system: mount -t bpf -o mode=0700 bpf {0}, or name another one with --bpffs")]
     NotBpffs(PathBuf),
     /// Others could put there what they like.
     #[error("others can write to {path} (mode {mode:04o}): chmod 0700 {path}")]
@@ -60,7 +60,7 @@ pub enum PinsError {
         mode: u32,
     },
     /// Somebody else has made it.
-    #[error("{0} is no directory of this user's own: remove it, or name another BPF file system with --bpffs")]
+    #[error("{0} is not this user's own directory: remove it, or name another BPF file system with --bpffs")]
     Foreign(PathBuf),
     /// Another agent works with these pins.
     #[error("an agent{} has the pins in {path}: end it first", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
@@ -221,7 +221,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn base(bpffs: &Path) -> Result<PathBuf, PinsError> {
-    let statfs = statfs(bpffs).map_err(|errno| access("look at", bpffs)(errno.into()))?;
+    let statfs = statfs(bpffs).map_err(|errno| access("inspect", bpffs)(errno.into()))?;
     if statfs.filesystem_type() != BPF_FS_MAGIC {
         return Err(PinsError::NotBpffs(bpffs.to_owned()));
     }
@@ -245,7 +245,7 @@ fn is_own(path: &Path) -> Result<bool, PinsError> {
 }
 
 fn own(path: &Path, metadata: io::Result<Metadata>) -> Result<(), PinsError> {
-    let metadata = metadata.map_err(access("look at", path))?;
+    let metadata = metadata.map_err(access("inspect", path))?;
     let mode = metadata.mode() & 0o7777;
     if !metadata.is_dir() || metadata.uid() != Uid::effective().as_raw() {
         Err(PinsError::Foreign(path.to_owned()))

@@ -134,10 +134,10 @@ pub fn conflict(gated: &Path, root: &Path, hook: Hook) -> io::Result<Option<Stri
     let conflict = found.iter().find_map(|neighbour| {
         let what = match neighbour.sharing {
             Sharing::Shared => return None,
-            Sharing::Overridden => "would no longer be run",
-            Sharing::Exclusive => "holds the hook for itself",
+            Sharing::Overridden => "would no longer run",
+            Sharing::Exclusive => "holds the hook exclusively",
         };
-        Some(format!("a program of somebody else at {} of {} {what}", hook.name(), neighbour.cgroup.display()))
+        Some(format!("another owner's program at {} of {} {what}", hook.name(), neighbour.cgroup.display()))
     });
     Ok(conflict)
 }

@@ -26,10 +26,7 @@ pub fn lack() -> Option<Lack> {
     let v1 = mounts.0.iter().filter(|mount| mount.fs_type == "cgroup").map(|mount| mount.mount_point.clone());
     v1.into_iter().find_map(|mount| tagged(&mount)).map(|file| Lack {
         what: "cgroups of sockets",
-        why: format!(
-            "{} is in use, and before Linux 5.15 that hides from every program whose a socket is",
-            file.display()
-        ),
+        why: format!("{} is in use; before Linux 5.15 that hides a socket's cgroup from every program", file.display()),
         means: "nothing is held until the node boots without it",
     })
 }

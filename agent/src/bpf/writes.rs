@@ -40,7 +40,7 @@ impl Loaded {
         let error = error_chain(&error);
         // It is tried again four times a second.
         if error != self.write_error {
-            tracing::error!(cgroup = cgroup.0, error, "the kernel's entry stays as it was, and is tried again");
+            tracing::error!(cgroup = cgroup.0, error, "cannot write an entry to the kernel's map, will retry");
         }
         self.write_error = error;
         false

@@ -1,6 +1,6 @@
 //! Asks the agent of this machine over its socket.
 //!
-//! Knows nothing of what is asked. An agent that cannot be asked is an error that says how to reach one.
+//! Knows nothing of what is asked. An agent that cannot be reached is an error that says how to reach one.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub struct Client {
     /// The agent's socket.
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true, default_value = socket::DEFAULT)]
     pub socket: PathBuf,
-    /// How results are printed.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
@@ -56,7 +56,7 @@ impl Client {
     /// When there is none, it is an error ([`Refused`]), or not of the shape.
     pub async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> anyhow::Result<T> {
         let answer = self.request(method, path).await?.into_body().collect().await?.to_bytes();
-        serde_json::from_slice(&answer).context("the agent's answer is not of this version's shape")
+        serde_json::from_slice(&answer).context("the agent's answer does not have this version's format")
     }
 
     /// The answer to `METHOD path`, of whatever status, as it comes.
@@ -101,7 +101,7 @@ where
 async fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
     UnixStream::connect(socket).await.with_context(|| {
         format!(
-            "no agent can be asked at {} (--socket); in a cluster: \
+            "no agent can be reached at {} (--socket); in a cluster: \
              kubectl -n NAMESPACE exec daemonset/conngate -- /conngate …",
             socket.display()
         )

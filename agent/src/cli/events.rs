@@ -15,15 +15,15 @@ use crate::{
 
 /// Options of `conngate events`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0; 125 when the agent cannot be asked, or ends while it is followed.")]
+#[command(after_help = "Exit status: 0; 125 when the agent cannot be reached, or goes away during --follow.")]
 pub struct Options {
     /// The agent.
     #[command(flatten)]
     pub client: Client,
-    /// Go on with what happens from now on.
+    /// Keep printing new events.
     #[arg(short, long)]
     pub follow: bool,
-    /// Only what concerns this pod: NAMESPACE/NAME.
+    /// Only events of this pod: NAMESPACE/NAME.
     #[arg(long, value_name = "POD")]
     pub pod: Option<String>,
 }
@@ -31,7 +31,7 @@ pub struct Options {
 /// Shows them.
 ///
 /// # Errors
-/// When the agent cannot be asked, or goes away.
+/// When the agent cannot be reached, or goes away.
 pub fn events(options: &Options) -> anyhow::Result<Exit> {
     options.client.block_on(async {
         let path = if options.follow { "/v1/events/follow" } else { "/v1/events" };
@@ -43,7 +43,7 @@ pub fn events(options: &Options) -> anyhow::Result<Exit> {
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = buffer.drain(..=end).collect();
                 let event =
-                    serde_json::from_slice(&line).context("the agent's answer is not of this version's shape")?;
+                    serde_json::from_slice(&line).context("the agent's answer does not have this version's format")?;
                 show(options, &event)?;
             }
         }

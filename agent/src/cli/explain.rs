@@ -17,7 +17,7 @@ use crate::{
 
 /// Options of `conngate explain`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0; 1 when the pod is not known; 125 when the agent cannot be asked.")]
+#[command(after_help = "Exit status: 0; 1 when the pod is not known; 125 when the agent cannot be reached.")]
 pub struct Options {
     /// NAMESPACE/NAME, or NAME where only one pod of the node has it.
     #[arg(value_name = "POD")]
@@ -30,7 +30,7 @@ pub struct Options {
 /// Explains it.
 ///
 /// # Errors
-/// When the agent cannot be asked, or knows no such pod.
+/// When the agent cannot be reached, or knows no such pod.
 pub fn explain(options: &Options) -> anyhow::Result<Exit> {
     let path = format!("/v1/pods/{}", escaped(&options.pod));
     let explanation: Explanation = options.client.block_on(options.client.ask(Method::GET, &path))?;

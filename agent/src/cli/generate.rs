@@ -22,7 +22,7 @@ pub struct Completions {
 /// Options of `conngate man`.
 #[derive(Args, Clone, Debug)]
 pub struct Man {
-    /// Where the pages are written to; it must be there.
+    /// An existing directory for the pages.
     #[arg(value_name = "DIRECTORY")]
     pub directory: PathBuf,
 }

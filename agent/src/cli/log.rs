@@ -16,7 +16,7 @@ const FILTER: &str = "CONNGATE_LOG";
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Text,
     /// One JSON object per line.
     Json,

@@ -42,19 +42,19 @@ pub enum Verb {
     Run(run::Options),
     /// Gate the pods of this node that ask for it.
     Agent(Box<agent::Options>),
-    /// Say whether this machine can hold connections, and what each finding means.
+    /// Check whether this machine can hold connections, and what each finding means.
     Check(check::Options),
-    /// Show the agent of this node and its gates.
+    /// Show this node's agent and its gates.
     Status(status::Options),
-    /// Say what a pod's gate holds, what it waits for and what was decided.
+    /// Explain a pod's gate: what it holds, what it waits for, what was decided.
     Explain(explain::Options),
     /// Show what happened to gates and connections.
     Events(events::Options),
-    /// Open a pod's gate, or all of them, by the operator's word.
+    /// Open a pod's gate, or all gates, by hand.
     Open(open::Options),
-    /// Write a page with the last gates of this node and their connections in time.
+    /// Write an HTML page with a timeline of this node's last gates and their connections.
     Report(report::Options),
-    /// Write a tar with all that a bug report needs.
+    /// Write a tar with everything that a bug report needs.
     Bugreport(bugreport::Options),
     /// Print a completion script for a shell.
     Completions(generate::Completions),
@@ -65,7 +65,7 @@ pub enum Verb {
 /// What every verb that prints and loads programs understands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// How results are printed.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// The programs.
@@ -76,8 +76,8 @@ pub struct Common {
 /// What every verb that loads programs understands.
 #[derive(Args, Clone, Debug)]
 pub struct Programs {
-    /// Let the eBPF programs log: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG). Above 0 the verifier's whole log of a
-    /// program that is refused is logged too.
+    /// Log level of the eBPF programs: 0 off, 1 errors … 5 everything (also set CONNGATE_LOG). Above 0 the verifier's complete log
+    /// of a rejected program is logged too.
     #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
     pub bpf_log: u8,
     /// Use this eBPF object instead of the built-in one.
@@ -88,7 +88,7 @@ pub struct Programs {
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// Readable text.
     Text,
     /// One JSON object per line.
     Json,

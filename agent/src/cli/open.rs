@@ -17,13 +17,13 @@ use crate::{
 
 /// Options of `conngate open`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "A gate that was opened by hand stays open, also where its pod asks for regate.\n\
-    Exit status: 0; 1 when the pod is not known or has no gate; 125 when the agent cannot be asked.")]
+#[command(after_help = "A gate opened by hand stays open, even if its pod asks for regate.\n\
+    Exit status: 0; 1 when the pod is not known or has no gate; 125 when the agent cannot be reached.")]
 pub struct Options {
     /// NAMESPACE/NAME, or NAME where only one pod of the node has it.
     #[arg(value_name = "POD", required_unless_present = "all", conflicts_with = "all")]
     pub pod: Option<String>,
-    /// Every closed gate of this node.
+    /// Open every closed gate of this node.
     #[arg(long)]
     pub all: bool,
     /// The agent.
@@ -34,7 +34,7 @@ pub struct Options {
 /// Opens.
 ///
 /// # Errors
-/// When the agent cannot be asked, or there is no such gate.
+/// When the agent cannot be reached, or there is no such gate.
 pub fn open(options: &Options) -> anyhow::Result<Exit> {
     let path = match &options.pod {
         Some(pod) => format!("/v1/open/{}", escaped(pod)),

@@ -13,12 +13,12 @@ use crate::{exit::Exit, report::page, view::report::Report};
 
 /// Options of `conngate report`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0; 125 when the agent cannot be asked or the page cannot be written.")]
+#[command(after_help = "Exit status: 0; 125 when the agent cannot be reached or the page cannot be written.")]
 pub struct Options {
     /// The agent; with `-o json` what the page is made of goes to stdout, and no page is written.
     #[command(flatten)]
     pub client: Client,
-    /// The page; `-`: to stdout.
+    /// The page; `-`: stdout.
     #[arg(long, value_name = "FILE", default_value = "conngate-report.html")]
     pub file: PathBuf,
 }
@@ -26,7 +26,7 @@ pub struct Options {
 /// Writes it.
 ///
 /// # Errors
-/// When the agent cannot be asked, or the file cannot be written.
+/// When the agent cannot be reached, or the file cannot be written.
 pub fn report(options: &Options) -> anyhow::Result<Exit> {
     let report: Report = options.client.block_on(options.client.ask(Method::GET, "/v1/report"))?;
     match options.client.output {

@@ -16,15 +16,15 @@ use crate::{
 
 /// Options of `conngate status`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit status: 0 when the agent is ready, 1 when it is not, 125 when it cannot be asked.")]
+#[command(after_help = "Exit status: 0 when the agent is ready, 1 when it is not, 125 when it cannot be reached.")]
 pub struct Options {
     /// The agent.
     #[command(flatten)]
     pub client: Client,
-    /// Show it again and again, until a signal ends it.
+    /// Refresh until interrupted.
     #[arg(long)]
     pub watch: bool,
-    /// How often, with --watch (100ms to 1h).
+    /// How often to refresh, with --watch (100ms to 1h).
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
 }
@@ -32,7 +32,7 @@ pub struct Options {
 /// Shows it.
 ///
 /// # Errors
-/// When the agent cannot be asked.
+/// When the agent cannot be reached.
 pub fn status(options: &Options) -> anyhow::Result<Exit> {
     options.client.block_on(async {
         loop {

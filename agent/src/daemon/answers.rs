@@ -209,7 +209,7 @@ impl Daemon {
     }
 
     fn why_not(&self, gate: CgroupId) -> String {
-        self.driver.node().pods().why_not(gate).unwrap_or_else(|| "no source has told of it".to_owned())
+        self.driver.node().pods().why_not(gate).unwrap_or_else(|| "no source has reported it".to_owned())
     }
 
     /// The gates of pods that ask for one, the oldest first: a cgroup's id grows.

@@ -161,10 +161,11 @@ fn decision(what: &What) -> Option<(String, Option<String>)> {
             let mode = mode.as_ref().map(|mode| format!(", mode {mode}")).unwrap_or_default();
             Some((format!("gate {state}{mode}"), Some(reason.clone())))
         }
-        What::Container { container, class } => Some((format!("container {container:?} told apart: {class}"), None)),
-        What::Listening => Some(("somebody listens on a capture port".to_owned(), None)),
+        What::Container { container, class } => Some((format!("container {container:?} identified: {class}"), None)),
+        What::Listening => Some(("a listener appeared on a capture port".to_owned(), None)),
         What::Opened { reason, held, waiting, longest_seconds } => {
-            let what = format!("let go: held {held}, still waiting {waiting}, the longest for {longest_seconds:.3} s");
+            let what =
+                format!("released: held {held}, still waiting {waiting}, the longest for {longest_seconds:.3} s");
             Some((what, Some(reason.clone())))
         }
         What::Terminating => Some(("the pod is being deleted".to_owned(), None)),

@@ -208,12 +208,12 @@ impl Daemon {
     fn look_through(&mut self) {
         let overdue = self.driver.node().overdue();
         let untold = (overdue != 0)
-            .then(|| format!("no source has told of {overdue} pods for a minute: is --node-name this node's?"));
+            .then(|| format!("no source has reported {overdue} pods for a minute: is --node-name correct?"));
         self.conditions.degraded_because(Part::Pods, untold);
         let [gates, containers] = self.driver.node().unwritten();
         let bpf = self.driver.bpf();
         let unwritten = (gates + containers != 0).then(|| {
-            format!("not written, and tried again: {gates} gates, {containers} containers: {}", bpf.write_error())
+            format!("not written yet, retrying: {gates} gates, {containers} containers: {}", bpf.write_error())
         });
         self.conditions.degraded_because(Part::Maps, unwritten);
         self.conditions.degraded_because(Part::Pins, bpf.pin());

@@ -89,7 +89,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         started: Time::now(),
     };
     let conditions = state.conditions.clone();
-    let server = hand::event_loop("serve").context("cannot start the thread that serves")?;
+    let server = hand::event_loop("serve").context("cannot start the serving thread")?;
     let address = http::serve(&server, config.listen, state.clone())
         .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
     tracing::info!(%address, "serving /healthz, /readyz and /metrics");
@@ -104,8 +104,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     if config.detach_on_exit {
         match pins::remove_all(&config.bpffs) {
-            Ok(_) => tracing::info!("programs and maps are removed"),
-            Err(error) => tracing::warn!(error = error_chain(&error), "programs and maps are not removed"),
+            Ok(_) => tracing::info!("removed programs and maps"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "cannot remove programs and maps"),
         }
     } else {
         tracing::info!("programs, maps and gates stay for the next agent");
@@ -194,7 +194,7 @@ async fn find(config: &Config, conditions: &Conditions) -> Kubepods {
                 conditions.met(Condition::Cgroups);
                 return kubepods;
             }
-            Ok(None) => "the kubelet has made no kubepods cgroup yet".to_owned(),
+            Ok(None) => "the kubelet has not created a kubepods cgroup yet".to_owned(),
             Err(error) => error_chain(&error),
         };
         conditions.unmet_because(Condition::Cgroups, why);
@@ -211,7 +211,7 @@ async fn levels(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Condition
                 return pod_levels(level);
             }
             Ok(None) => {
-                "the node is a container, and the agent runs outside of it: the level of its pods cannot be known"
+                "the node is a container, and the agent runs outside of it: the level of its pods cannot be determined"
                     .to_owned()
             }
             Err(error) => error_chain(&error),

@@ -58,24 +58,24 @@ impl Daemon {
                 let (reason, socket) = (&connection.reason, connection.socket);
                 tracing::debug!(pod, reason, socket, held_us, "connection held");
                 if is_first {
-                    let note = "Connections that the mesh captures are held until its proxy is ready";
+                    let note = "Holding the connections that the mesh captures until the pod's proxy is ready";
                     event(self, Happening::ConnectionsHeld, note);
                 }
                 event::What::Held(connection)
             }
             What::Ended { record, outcome, after_ready } => {
-                tracing::debug!(pod, %outcome, socket = record.header.socket.0, "connection waits no longer");
+                tracing::debug!(pod, %outcome, socket = record.header.socket.0, "connection ended");
                 if let Some(after_ready) = after_ready {
                     self.recorded.connected(after_ready);
                 }
                 ended(&record, outcome)
             }
             What::Listening => {
-                tracing::debug!(pod, "somebody listens on a capture port");
+                tracing::debug!(pod, "a listener appeared on a capture port");
                 event::What::Listening
             }
             What::Container { name, class } => {
-                tracing::debug!(pod, container = &*name, %class, "container told apart");
+                tracing::debug!(pod, container = &*name, %class, "container identified");
                 event::What::Container { container: name.to_string(), class: class.word().to_owned() }
             }
             What::Terminating => {
@@ -95,18 +95,18 @@ impl Daemon {
             What::Enrolled(mode) => return tracing::debug!(pod, %mode, "gated"),
             What::Classified(after) => return self.recorded.classified(after),
             What::Unclassified(connections) => {
-                return tracing::warn!(pod, connections, "not held: nobody can say which container's they are");
+                return tracing::warn!(pod, connections, "not held: their container cannot be identified");
             }
             What::Untold { why, by_status } => {
-                return tracing::debug!(pod, error = why, by_status, "its mounts do not tell a container");
+                return tracing::debug!(pod, error = why, by_status, "its mounts do not identify a container");
             }
-            What::Renewed => return tracing::info!(pod, "the pod begins anew, in another network namespace"),
+            What::Renewed => return tracing::info!(pod, "the pod starts a new life, in another network namespace"),
             What::Adopted => {
-                let message = "no source tells of an inherited gate's pod: it opens for a listener";
+                let message = "no source reports an inherited gate's pod: it opens for a listener";
                 return tracing::warn!(pod, gate = gate.0, "{message}");
             }
             What::ResetLate => {
-                return tracing::warn!(pod, "its connections are not reset in time: what is left is released");
+                return tracing::warn!(pod, "not all connections were reset in time: the rest is released");
             }
             What::Remark(Remark::NotGated(words)) => {
                 let why = self.cannot(uid).unwrap_or(NoGate::InvalidAnnotation);
@@ -118,7 +118,7 @@ impl Daemon {
                 return event(self, Happening::NotGated(why), &format!("The pod is not gated: {words}"));
             }
             What::Remark(Remark::UnknownAnnotations(keys)) => {
-                return tracing::warn!(pod, keys = keys.join(", "), "annotations that mean nothing");
+                return tracing::warn!(pod, keys = keys.join(", "), "unknown annotations");
             }
         };
         self.journal.happened(gate, pod, Time(clock::wall(at)), told);
@@ -166,11 +166,13 @@ fn note(summary: &Summary, found: Option<(ReadyUrl, String)>) -> String {
     let Summary { reason, held, longest, waiting } = summary;
     let seconds = longest.as_secs_f64();
     if *reason != Reason::Timeout {
-        return format!("Connections held: {held}, the longest for {seconds:.1} s; opened: {reason}");
+        return format!("Held {held} connections, the longest for {seconds:.1} s; gate opened: {reason}");
     }
     let found = found.map_or_else(
-        || "nobody listened on its capture ports".to_owned(),
-        |(url, found)| format!("{url} said last: {found}"),
+        || "nothing listened on its capture ports".to_owned(),
+        |(url, found)| format!("last answer of {url}: {found}"),
     );
-    format!("The proxy was not ready after {seconds:.1} s ({found}); connections held: {held}, waiting: {waiting}")
+    format!(
+        "The proxy was not ready after {seconds:.1} s ({found}); held connections: {held}, still waiting: {waiting}"
+    )
 }

@@ -76,93 +76,93 @@ macro_rules! metrics {
 metrics! {
     KERNEL {
         CONNECTIONS_HELD: Counter "conngate_connections_held_total" {}
-            "Connections that were held: their first SYN was dropped.";
+            "Held connections: their first SYN was dropped.";
         CONNECTIONS_RELEASED: Counter "conngate_connections_released_total" { "reason": "a reason to pass" }
-            "Held connections that were let go of, by why.";
+            "Held connections that were released, by reason.";
         CONNECTIONS_ENDED: Counter "conngate_connections_ended_total" {
-            "outcome": "`established`, `abandoned` (by the application), `expired` (its own or the kernel's patience), `refused` (after the release)"
-        } "Held connections that wait no longer, by how they ended.";
+            "outcome": "`established`, `abandoned` (by the application), `expired` (by its own or the kernel's time-out), `refused` (after the release)"
+        } "Held connections that ended, by outcome.";
         HOLD_DURATION: Histogram "conngate_hold_duration_seconds" {}
-            "How long held connections that were established had been held, from the first dropped SYN.";
+            "How long connections were held before they were established, from the first dropped SYN.";
         SYNS_DROPPED: Counter "conngate_syns_dropped_total" { "reason": "a reason to hold" }
-            "Captured SYNs that were dropped, retries included.";
+            "Captured SYNs that were dropped, including retries.";
         DATAGRAMS_DROPPED: Counter "conngate_datagrams_dropped_total" { "reason": "a reason to hold" }
             "Captured datagrams (DNS) that were dropped.";
         SYNS_WOULD_HOLD: Counter "conngate_syns_would_hold_total" { "reason": "a reason to hold" }
-            "Captured SYNs that mode observe let pass and mode hold would have dropped.";
+            "Captured SYNs that mode observe passed and mode hold would have dropped.";
         SYNS_PASSED: Counter "conngate_syns_passed_total" { "reason": "a reason to pass" }
-            "Captured SYNs that were judged and let pass.";
+            "Captured SYNs that were judged and passed.";
         RECORDS_LOST: Counter "conngate_records_lost_total" {}
-            "Records that found the ring buffer full. A dropped SYN is announced again at its next attempt.";
+            "Records lost because the ring buffer was full. A dropped SYN is announced again at its next attempt.";
         HELPER_ERRORS: Counter "conngate_helper_errors_total" {
             "program": "an eBPF program", "helper": "a kernel helper, such as `sk_storage_get`"
-        } "Kernel helpers that failed; the connection went on.";
+        } "Kernel helper calls that failed; the connection continued.";
     }
     NODE {
         MAP_ENTRIES: Gauge "conngate_map_entries" { "map": "`GATES`, `CONTAINERS`" }
-            "Entries of the maps that the agent writes.";
+            "Entries in use of each map that the agent writes.";
         MAP_CAPACITY: Gauge "conngate_map_capacity" { "map": "`GATES`, `CONTAINERS`" }
-            "Entries that the map has room for.";
+            "Entries that the map can hold.";
         PROGRAM_ATTACHED: Gauge "conngate_program_attached" {
             "program": "`connect4`, `connect6`, `egress`, `sock_ops`, `listen`, `setsockopt`, `sendmsg4`, `sendmsg6`"
         } "Whether the eBPF program is attached (1) or not (0).";
         HEARTBEAT_AGE: Gauge "conngate_heartbeat_age_seconds" {}
-            "How long ago the agent last told the kernel that it is alive. Above 5 s pods that nobody knows are not held.";
+            "Age of the agent's last heartbeat to the kernel. Above 5 s, unknown pods are not held.";
         CONNECTIONS_WAITING: Gauge "conngate_connections_waiting" {}
-            "Held connections that wait now.";
+            "Connections that are held now.";
         GATES: Gauge "conngate_gates" {
-            "state": "`unknown` (nobody has told of the pod yet), `holding`, `open`, `not-enrolled` (asks for none, or cannot have it)"
+            "state": "`unknown` (no source has reported the pod yet), `holding`, `open`, `not-enrolled` (asks for no gate, or cannot have one)"
         } "Pods by the state of their gate.";
         PODS_WITHOUT_GATE: Gauge "conngate_pods_without_gate" {
             "reason": "`no-proxy`, `several-proxies`, `ambient`, `sandboxed-runtime`, `host-network`, `invalid-annotation`",
             "asked_by": "`annotation` (of the pod), `default` (of its namespace, or of the node)"
-        } "Pods that ask for a gate that they cannot have, by why; `explain` and an Event on the pod say it in words.";
+        } "Pods that ask for a gate but cannot have one, by reason; `explain` and an Event on the pod explain it.";
         GATES_OPENED: Counter "conngate_gates_opened_total" { "reason": "a reason to pass" }
-            "Gates that were opened, by why. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";
+            "Gates that opened, by reason. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";
         CONDITION_MET: Gauge "conngate_condition_met" {
             "condition": "`capabilities`, `cgroups`, `programs`, `pods`, `reconciled`"
-        } "Whether what the agent needs is there (1) or not (0); /readyz says what is missing.";
+        } "Whether this prerequisite of the agent is met (1) or not (0); /readyz names what is missing.";
         POD_SOURCE_UP: Gauge "conngate_pod_source_up" { "source": "`apiserver`, `kubelet`, `file`, `namespaces`" }
-            "Whether a source of pods works (1) or not (0); only those that are asked.";
+            "Whether this source of pods works (1) or not (0); only sources in use.";
         PROBE_DURATION: Histogram "conngate_probe_duration_seconds" {
             "result": "`ready`, `not-ready`, `refused`, `unreachable`, `invalid`, `timeout`"
-        } "Readiness probes of proxies, by what they found.";
+        } "Duration of readiness probes of proxies, by result.";
         READY_TO_CONNECTED: Histogram "conngate_ready_to_connected_seconds" {}
-            "From the opening of a gate to the establishment of a connection that it held.";
+            "Time from a gate's opening until a connection that it held was established.";
         CLASSIFICATION_DURATION: Histogram "conngate_classification_duration_seconds" {}
-            "From the drop of a SYN of an unknown pod or container to the agent's decision.";
+            "Time from the first dropped SYN of an unknown pod or container until the agent's decision.";
         SYNS_REPLAYED: Counter "conngate_syns_replayed_total" {
             "result": "`sent`, `failed` (the kernel's own retry remains)"
-        } "Parked SYNs and DNS queries that were sent again, and truncated answers to queries.";
+        } "Parked SYNs and DNS queries that the agent replayed, and truncated answers to queries, by result.";
         DNS_TRUNCATED: Counter "conngate_dns_queries_truncated_total" {}
-            "Held DNS queries that were answered as truncated, so that their resolver asks again over TCP.";
+            "Held DNS queries that the agent answered as truncated, so that their resolver asks again over TCP.";
         KUBERNETES_EVENTS: Counter "conngate_kubernetes_events_total" {
-            "result": "`sent`, `dropped` (said already, too many, or not taken by the API server)"
-        } "Kubernetes Events on pods.";
-        BUILD_INFO: Gauge "conngate_build_info" { "version": "of the agent", "abi": "of what it shares with the kernel" }
+            "result": "`sent`, `dropped` (a repetition, too many, or rejected by the API server)"
+        } "Kubernetes Events on pods, by result.";
+        BUILD_INFO: Gauge "conngate_build_info" { "version": "of the agent", "abi": "of its programs and maps" }
             "Always 1.";
     }
     PODS {
         POD_CONNECTIONS_HELD: Counter "conngate_pod_connections_held_total" {
-            "namespace": "", "pod": "", "container": "empty: not known"
-        } "Connections of the pod's container that were held, as the agent saw them.";
+            "namespace": "", "pod": "", "container": "empty: unknown"
+        } "Held connections of the pod's container, as the agent saw them.";
         POD_CONNECTIONS_WAITING: Gauge "conngate_pod_connections_waiting" {
-            "namespace": "", "pod": "", "container": "empty: not known"
-        } "Held connections of the pod's container that wait now.";
+            "namespace": "", "pod": "", "container": "empty: unknown"
+        } "Connections of the pod's container that are held now.";
         POD_GATE: Gauge "conngate_pod_gate" {
             "namespace": "", "pod": "", "mode": "`hold`, `retry`, `observe`", "state": "`holding`, `open`"
         } "Always 1: the pod's gate and its state.";
         PODS_WITHOUT_SERIES: Gauge "conngate_pods_without_series" {}
-            "Pods with a gate that have no series of their own, because there are more than --pod-metrics-limit.";
+            "Pods with a gate but without series of their own, because there are more than --pod-metrics-limit.";
     }
     PROCESS {
         PROCESS_CPU: Counter "process_cpu_seconds_total" {} "User and system CPU time.";
         PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" {} "Resident memory.";
         PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes" {} "Virtual memory.";
         PROCESS_OPEN_FDS: Gauge "process_open_fds" {} "Open file descriptors.";
-        PROCESS_MAX_FDS: Gauge "process_max_fds" {} "The limit of open file descriptors.";
+        PROCESS_MAX_FDS: Gauge "process_max_fds" {} "Limit of open file descriptors.";
         PROCESS_THREADS: Gauge "process_threads" {} "Threads.";
-        PROCESS_START: Gauge "process_start_time_seconds" {} "When the process began, in seconds since 1970.";
+        PROCESS_START: Gauge "process_start_time_seconds" {} "Start time of the process, in seconds since 1970.";
     }
 }
 

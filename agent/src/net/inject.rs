@@ -132,7 +132,7 @@ impl Injector {
     pub fn replay(&self, target: Target, records: Vec<ParkedRecord>) {
         let (gate, packets) = (target.gate, records.len());
         if !self.hand.ask(gate, (target, Job::Replay(records))) {
-            tracing::debug!(gate = gate.0, packets, "too much waits: left to the kernel's own retry");
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the kernel's own retry");
         }
     }
 
@@ -147,7 +147,7 @@ impl Injector {
     pub fn pass(&self, target: Target, queries: Vec<Arc<Datagram>>) {
         let (gate, packets) = (target.gate, queries.len());
         if !self.hand.ask(gate, (target, Job::Pass(queries))) {
-            tracing::debug!(gate = gate.0, packets, "too much waits: left to the resolver's own retry");
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the resolver's own retry");
         }
     }
 
@@ -155,7 +155,7 @@ impl Injector {
     pub fn truncate(&self, target: Target, queries: Vec<Arc<Datagram>>, owner: Owner) {
         let (gate, packets) = (target.gate, queries.len());
         if !self.hand.ask(gate, (target, Job::Truncate { queries, owner })) {
-            tracing::debug!(gate = gate.0, packets, "too much waits: queries are not answered as truncated");
+            tracing::debug!(gate = gate.0, packets, "too many packets wait: queries are not answered as truncated");
         }
     }
 
@@ -165,7 +165,7 @@ impl Injector {
         let (gate, connections) = (target.gate, records.len());
         let asked = self.hand.ask(gate, (target, Job::Reset(records)));
         if !asked {
-            tracing::warn!(gate = gate.0, connections, "too much waits: released, not reset");
+            tracing::warn!(gate = gate.0, connections, "too many connections wait: released, not reset");
         }
         asked
     }

@@ -46,10 +46,10 @@ pub enum NetnsError {
     #[error("cannot enter the network namespace")]
     Enter(#[source] Errno),
     /// The thread cannot become the socket's user (needs `CAP_SETUID` and `CAP_SETGID`).
-    #[error("cannot make a socket as user {} and group {}", .0.uid, .0.gid)]
+    #[error("cannot create a socket as user {} and group {}", .0.uid, .0.gid)]
     Become(Owner),
     /// socket() failed in the namespace.
-    #[error("cannot make a socket of family {domain}, type {kind} in the network namespace")]
+    #[error("cannot create a socket of family {domain}, type {kind} in the network namespace")]
     Socket {
         /// `AF_*`.
         domain: i32,
@@ -264,7 +264,7 @@ fn serve(home: &File, queue: &mpsc::Receiver<Job>, shortages: &Shortages) {
     for job in queue {
         let made = job.make(shortages);
         if let Err(error) = setns(home, CloneFlags::CLONE_NEWNET) {
-            tracing::warn!(%error, "the namespace thread cannot go home: it keeps a namespace alive until its next job");
+            tracing::warn!(%error, "cannot leave a pod's network namespace: it stays alive until the next job");
         }
         (job.reply)(made);
     }

@@ -58,7 +58,7 @@ pub enum ProbeError {
     #[error("cannot probe from inside the network namespace")]
     Netns(#[from] NetnsError),
     /// The connection was refused: nobody listens there.
-    #[error("nobody listens")]
+    #[error("nothing listens")]
     Refused,
     /// The connection failed otherwise.
     #[error("cannot connect")]

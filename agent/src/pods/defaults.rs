@@ -46,13 +46,13 @@ pub(super) struct Unknown;
 /// `--default-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum DefaultMode {
-    /// Only pods that ask are gated.
+    /// Only pods that opt in are gated.
     Off,
     /// Nothing captured leaves before the proxy is ready.
     Hold,
-    /// An attempt passes as soon as somebody listens.
+    /// An attempt passes as soon as something listens.
     Retry,
-    /// Nothing is held; what would have been is counted.
+    /// Nothing is held; what would have been held is counted.
     Observe,
 }
 

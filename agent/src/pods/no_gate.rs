@@ -68,15 +68,15 @@ impl NotAsked {
             Self::Off => "conngate.io/mode is off",
             Self::NamespaceOff => "conngate.io/mode of its namespace is off",
             Self::SelectionOff => {
-                "it has no annotation conngate.io/mode, nor has its namespace, and the node's default for it is off"
+                "neither it nor its namespace has the annotation conngate.io/mode, and the node's default for it is off"
             }
             Self::Default => {
-                "it has no annotation conngate.io/mode, nor has its namespace, and the node has no default"
+                "neither it nor its namespace has the annotation conngate.io/mode, and the node has no default"
             }
             Self::NamespaceNotSelected => {
-                "it has no annotation conngate.io/mode, nor has its namespace, and the node's defaults are for other pods"
+                "neither it nor its namespace has the annotation conngate.io/mode, and the node's defaults are for other pods"
             }
-            Self::NamespaceUnknown => "what its namespace says is not known yet",
+            Self::NamespaceUnknown => "its namespace is not known yet",
         }
     }
 }
@@ -124,13 +124,11 @@ impl NoGate {
         match self {
             Self::NoProxy => {
                 "none of its containers is a known proxy (istio-proxy, linkerd-proxy, consul-dataplane, kuma-sidecar, daprd); \
-                 for another one say conngate.io/proxy"
+                 for another one set conngate.io/proxy"
             }
-            Self::SeveralProxies => {
-                "its containers are proxies of several meshes; conngate.io/proxy says which one its connections go to"
-            }
+            Self::SeveralProxies => "it has proxies of several meshes; choose one with conngate.io/proxy",
             Self::Ambient => {
-                "it is in Istio's ambient mode: the node's ztunnel, which listens before the pod starts, takes its connections"
+                "it is in Istio's ambient mode: the node's ztunnel, which listens before the pod starts, handles its connections"
             }
             Self::SandboxedRuntime => {
                 "its runtime class is a sandbox (gVisor, Kata) with a network stack of its own: its connections do not reach \

@@ -27,7 +27,7 @@ impl Restarts {
     pub(super) async fn run<T>(&self, task: impl Future<Output = T>) -> Result<T, String> {
         AssertUnwindSafe(task).catch_unwind().await.map_err(|panic| {
             let why = format!("a defect of conngate, please report it: {}", message(&*panic));
-            tracing::error!(task = self.name, why, "a task panicked, and is started again");
+            tracing::error!(task = self.name, why, "a task panicked: restarting it");
             why
         })
     }

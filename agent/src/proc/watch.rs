@@ -207,7 +207,7 @@ impl PodWatch {
         let degraded = match (&found, &self.inotify) {
             (Err(error), _) => Some(format!("cannot list the pods' cgroups in {}: {error}", path.display())),
             (Ok(_), Err(error)) => Some(format!(
-                "no inotify: {error} (fs.inotify.max_user_instances, max_user_watches): pods are found by walking"
+                "no inotify: {error} (fs.inotify.max_user_instances, max_user_watches): the agent scans for pods"
             )),
             (Ok(_), Ok(_)) => None,
         };

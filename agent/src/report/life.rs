@@ -38,7 +38,7 @@ pub(super) fn end(life: &Life) -> (String, Tone) {
     match (&life.opened, &life.gone) {
         (Some(_), _) => {
             let reason = life.reason.as_deref().filter(|reason| !reason.is_empty());
-            (reason.map_or_else(|| "no reason told".to_owned(), |reason| printable(reason, WORD)), Tone::of(reason))
+            (reason.map_or_else(|| "unknown reason".to_owned(), |reason| printable(reason, WORD)), Tone::of(reason))
         }
         (None, Some(_)) => ("pod ended first".to_owned(), Tone::Plain),
         (None, None) => ("still closed".to_owned(), Tone::Pending),
@@ -114,7 +114,7 @@ fn facts(life: &Life, made: Time) -> Vec<String> {
     };
     let mut facts =
         vec![format!("mode {}", printable(&life.mode, WORD)), format!("closed {} UTC", moment(life.closed, made))];
-    facts.extend(life.listening.map(|time| since("somebody listens", time)));
+    facts.extend(life.listening.map(|time| since("listener", time)));
     match (life.opened, life.gone) {
         (Some(opened), gone) => {
             facts.push(format!("{}: {}", since("opened", opened), end(life).0));
@@ -129,7 +129,7 @@ fn facts(life: &Life, made: Time) -> Vec<String> {
 
 fn marked(axis: &Axis, mark: &Mark, reason: &str, tone: Tone) -> svg::Mark {
     let what = match mark.what {
-        What::Listening => "somebody listens".to_owned(),
+        What::Listening => "listener".to_owned(),
         What::Opened => format!("opened: {reason}"),
         What::Gone => "pod ended".to_owned(),
     };

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What the page says when there is nothing to show.
-const NO_GATES: &str = "No gate was closed yet. A pod has one when it asks for it (annotation conngate.io/mode).";
+const NO_GATES: &str = "No gate was closed yet. A pod gets one when it opts in (annotation conngate.io/mode).";
 
 const STYLE: &str = concat!(include_str!("drawings.css"), include_str!("style.css"));
 
@@ -179,7 +179,7 @@ fn legend() -> Markup {
             @for outcome in Outcome::ALL {
                 li { (svg::sample(outcome)) (outcome.word()) }
             }
-            li { (svg::sample_mark(What::Listening.class(Tone::Plain))) "somebody listens" }
+            li { (svg::sample_mark(What::Listening.class(Tone::Plain))) "listener" }
             li { (svg::sample_mark(What::Opened.class(Tone::Good))) "gate opened" }
         }
     }
@@ -195,7 +195,7 @@ fn glossary() -> Markup {
                     dl { @for outcome in Outcome::ALL { dt { (outcome.word()) } dd { (outcome.meaning()) } } }
                 }
                 section {
-                    h3 { "A gate was opened for" }
+                    h3 { "A gate opened because" }
                     dl { @for (reason, meaning) in REASONS { dt { (reason) } dd { (meaning) } } }
                 }
             }

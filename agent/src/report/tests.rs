@@ -138,13 +138,13 @@ fn page_no_lives_is_said() {
 fn page_opened_gate_is_told_with_its_connections() {
     let text = of(opened(vec![span(0.103, 2.98, "established"), span(1.0, 2.2, "abandoned")]));
     for words in [
-        "mode hold| · |closed 08:05:20.123 UTC| · |somebody listens after 2.91 s| · |opened after 2.98 s: ready| · |\
+        "mode hold| · |closed 08:05:20.123 UTC| · |listener after 2.91 s| · |opened after 2.98 s: ready| · |\
          2 connections held",
         "hold|08:05:20.123|ready|2.98 s|2|2.88 s|70 ms",
         "cart|java| |41237|10.96.14.7:8080|Held from 103 ms to 2.98 s, for 2.88 s; established. Held because \
          no-listener, for capture port 15001; socket 1, user 1000.|2.88 s|established",
         "|1.20 s|abandoned",
-        "Time from 0 s to 3.10 s; somebody listens, 2.91 s; opened: ready, 2.98 s",
+        "Time from 0 s to 3.10 s; listener, 2.91 s; opened: ready, 2.98 s",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
@@ -211,8 +211,8 @@ fn page_holds_of_milliseconds_and_of_minutes_have_their_own_axes() {
 fn page_clock_that_was_set_is_shown_as_it_is() {
     let text = of(Life { listening: Some(at(-9000.0)), ..opened(vec![span(2.0, 0.5, "established")]) });
     for words in [
-        "somebody listens 2 h 30 min before",
-        "◂ somebody listens, −2 h 30 min",
+        "listener 2 h 30 min before",
+        "◂ listener, −2 h 30 min",
         "Held from 2.00 s, ended 1.50 s before: the clock was set; established.",
         "|−1.50 s|established",
     ] {
@@ -229,7 +229,7 @@ fn page_what_is_not_known_is_said() {
     let life = Life { reason: None, ..opened(vec![unknown, unseen]) };
     let text = of(life);
     for words in
-        ["|not known|not known|10.96.14.7:8080|", "|evaporated|", "|not seen|", "opened after 2.98 s: no reason told"]
+        ["|not known|not known|10.96.14.7:8080|", "|evaporated|", "|not seen|", "opened after 2.98 s: unknown reason"]
     {
         assert!(text.contains(words), "{words}\n{text}");
     }

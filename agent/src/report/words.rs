@@ -57,9 +57,9 @@ impl Outcome {
             Self::Established => "It was connected.",
             Self::Abandoned => "The application closed it, or its process ended.",
             Self::Expired => "The kernel's retries or the application's own timeout ran out.",
-            Self::Refused => "It was answered with a reset after its release.",
+            Self::Refused => "It was reset after its release.",
             Self::Waiting => "It was still held when this page was made.",
-            Self::Other => "Its end was not recorded, or has a word that this page does not know.",
+            Self::Other => "Its end was not recorded, or is unknown to this page.",
         }
     }
 }
@@ -67,15 +67,15 @@ impl Outcome {
 /// Why a gate opens, and what that means.
 pub(super) const REASONS: [(&str, &str); 7] = [
     ("ready", "The proxy reported ready."),
-    ("listening", "Somebody listened on the capture port, and that was enough."),
+    ("listening", "Something listened on the capture port, and that was enough."),
     (
         "kubelet-ready",
-        "The ready endpoint could not be asked; somebody listened, and the kubelet called the proxy ready.",
+        "The ready endpoint could not be probed; something listened, and the kubelet reported the proxy ready.",
     ),
-    ("timeout", "The longest hold that the pod allows had passed."),
-    ("operator", "Somebody opened it by hand."),
+    ("timeout", "The pod's timeout had passed."),
+    ("operator", "An operator opened it by hand."),
     ("terminating", "The pod was being deleted."),
-    ("agent-stale", "The agent gave no sign of life."),
+    ("agent-stale", "The agent sent no heartbeat."),
 ];
 
 /// How a life of a gate went, for its colour.

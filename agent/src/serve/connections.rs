@@ -57,7 +57,7 @@ where
         let (stream, router) = match poll_fn(&mut accept).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(%error, "cannot take a connection");
+                tracing::debug!(%error, "cannot accept a connection");
                 shortages.note(&error);
                 sleep(BACK_OFF).await;
                 continue;

@@ -30,7 +30,7 @@ pub enum SocketError {
     #[error("another agent answers at {0} (--socket)")]
     Taken(PathBuf),
     /// It cannot be made.
-    #[error("cannot make the socket {path} (--socket)")]
+    #[error("cannot create the socket {path} (--socket)")]
     Make {
         /// Where.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub fn serve(server: &Handle, path: &Path, state: ServerState) -> Result<Served,
     // Nobody answers: a socket that is there an agent has left that was killed. Anything else is somebody's.
     match fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(made)?,
-        Ok(_) => return Err(made(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"))),
+        Ok(_) => return Err(made(io::Error::new(io::ErrorKind::AlreadyExists, "the file is not a socket"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(made(error)),
     }

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What was looked at.
+/// The result of a check.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Checked {
     /// [`super::VERSION`].
     pub version: u32,
-    /// In the order in which it was looked at.
+    /// In the order of the checks.
     pub findings: Vec<Finding>,
 }
 
@@ -26,19 +26,19 @@ impl Checked {
     }
 }
 
-/// One thing that was looked at.
+/// One result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// What it is about.
+    /// What was checked.
     pub subject: String,
     /// What was found.
     pub found: String,
     /// What that means.
     pub means: String,
-    /// What to do; null: nothing.
+    /// What to do about it; null: nothing.
     #[serde(default)]
     pub hint: Option<String>,
     /// The page that says more.
@@ -149,19 +149,19 @@ impl Subject {
     /// What to do about one that is not as it should be.
     const fn hint(self) -> &'static str {
         match self {
-            Self::Kernel => "take a node image with Linux 5.10 or later",
-            Self::Capability => "run it as root, or give the container the capabilities of the chart",
-            Self::Cgroup2 => {
-                "mount it: mount -t cgroup2 none /sys/fs/cgroup; in a container, start that with --cgroupns=host"
+            Self::Kernel => "use a node image with Linux 5.10 or later",
+            Self::Capability => "run conngate as root, or give its container the capabilities that the chart sets",
+            Self::Cgroup2 => "mount -t cgroup2 none /sys/fs/cgroup; start a container with --cgroupns=host",
+            Self::Program => {
+                "get the verifier's log with conngate check --bpf-log 1, and report it with conngate bugreport"
             }
-            Self::Program => "the verifier's log: conngate check --bpf-log 1; report it with conngate bugreport",
-            Self::Lacks => "a later kernel has it; until then the rest works without",
+            Self::Lacks => "a later kernel has it; the rest works without it",
             Self::Neighbours => {
                 "whose it is: bpftool cgroup tree. Upgrade what holds the hook, and do not detach it: services may \
                  depend on it"
             }
-            Self::Kubepods => "name the cgroup of this node's pods: --cgroup-root, cgroupRoot in the chart",
-            Self::Pins => "mount -t bpf -o mode=0700 bpf /sys/fs/bpf, or name another BPF file system: --bpffs",
+            Self::Kubepods => "name the cgroup of this node's pods with --cgroup-root (chart: cgroupRoot)",
+            Self::Pins => "mount -t bpf -o mode=0700 bpf /sys/fs/bpf, or name another BPF file system with --bpffs",
             Self::Agent => "conngate status says what it waits for, and its log why",
             Self::Agents => "kubectl -n NAMESPACE describe daemonset/conngate, and its pods",
         }

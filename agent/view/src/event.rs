@@ -12,7 +12,7 @@ pub struct Event {
     pub version: u32,
     /// When.
     pub time: Time,
-    /// Whose: namespace and name; null: nobody's.
+    /// The pod, as namespace and name; null: no pod's.
     pub pod: Option<String>,
     /// What.
     #[serde(flatten)]
@@ -24,7 +24,7 @@ pub struct Event {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum What {
-    /// The gate does something else now, or the same for another reason.
+    /// The gate's state changed, or its reason.
     Changed {
         /// `holding`, `open` or `not-enrolled`.
         state: String,
@@ -33,16 +33,16 @@ pub enum What {
         /// `hold`, `retry` or `observe`; null: the pod asks for no gate.
         mode: Option<String>,
     },
-    /// A container was told apart.
+    /// A container was identified.
     Container {
-        /// Its name; empty: the sandbox, or one that nobody can name.
+        /// Its name; empty: the sandbox, or unknown.
         container: String,
         /// `gated` or `exempt`.
         class: String,
     },
     /// A connection is held.
     Held(Connection),
-    /// A connection waits no longer.
+    /// A held connection ended.
     Ended {
         /// The socket's cookie.
         socket: u64,
@@ -53,7 +53,7 @@ pub enum What {
         /// From the first drop on.
         held_seconds: f64,
     },
-    /// Somebody listens on a capture port.
+    /// A listener appeared on a capture port.
     Listening,
     /// The gate was opened.
     Opened {
@@ -61,12 +61,12 @@ pub enum What {
         reason: String,
         /// How many connections it held.
         held: u64,
-        /// How many of them still waited.
+        /// How many of them were still held.
         waiting: u64,
         /// From the first drop of all to the opening.
         longest_seconds: f64,
     },
-    /// The pod is being deleted: nothing of it is held any longer.
+    /// The pod is being deleted: conngate no longer holds anything of it.
     Terminating,
     /// The pod's cgroup is gone.
     Gone,
@@ -85,13 +85,13 @@ pub struct Connection {
     pub socket: u64,
     /// Why it is held.
     pub reason: String,
-    /// Where the application connects to, before NAT.
+    /// The application's own destination, before NAT.
     pub destination: String,
-    /// Where the mesh redirects it to.
+    /// The port that the mesh redirects it to.
     pub capture_port: u16,
-    /// The container's name; null: not known, or no container.
+    /// The container's name; null: unknown, or no container.
     pub container: Option<String>,
-    /// Who connects; null: not known.
+    /// The connecting process; null: unknown.
     pub process: Option<Process>,
     /// The first drop.
     pub since: Time,
@@ -105,6 +105,6 @@ pub struct Process {
     pub pid: u32,
     /// Its user in the node's user namespace.
     pub uid: u32,
-    /// Its name, as the kernel has it; its bytes need not be UTF-8.
+    /// Its name in the kernel; its bytes need not be UTF-8.
     pub name: String,
 }

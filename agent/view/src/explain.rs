@@ -14,7 +14,7 @@ pub struct Explanation {
     pub version: u32,
     /// The gate.
     pub gate: Gate,
-    /// Why the pod has none, if it has none.
+    /// Why the pod has no gate, if it has none.
     pub not_gated: Option<String>,
     /// What the pod asks for.
     pub policy: Option<Policy>,
@@ -22,12 +22,12 @@ pub struct Explanation {
     pub waits_for: Option<WaitsFor>,
     /// The containers that connected while the gate was closed.
     pub containers: Vec<Container>,
-    /// The connections that wait now, the oldest first.
+    /// The connections held now, oldest first.
     pub connections: Vec<Held>,
-    /// DNS queries of the pod that were answered as truncated, so that their lookups go on over TCP.
+    /// DNS queries of the pod that the agent answered as truncated, so that their lookups continue over TCP.
     #[serde(default)]
     pub dns_truncated: u64,
-    /// What happened to the gate last, the oldest first; at most [`DECISIONS`].
+    /// What last happened to the gate, oldest first; at most [`DECISIONS`].
     pub decisions: Vec<Decision>,
 }
 
@@ -44,19 +44,19 @@ pub struct Policy {
     pub timeout_seconds: f64,
     /// `release` or `reset`.
     pub on_timeout: String,
-    /// Whose proxy it waits for, as conngate.io/proxy spells it; null: none of a mesh.
+    /// The proxy that it waits for, as in conngate.io/proxy; null: not a mesh's.
     pub proxy: Option<String>,
     /// Whether Kubernetes starts that proxy before the application (a native sidecar).
     #[serde(default)]
     pub native_sidecar: bool,
-    /// What is asked; null: a listener is enough.
+    /// The ready URL; null: a listener is enough.
     pub ready_url: Option<String>,
-    /// Where the mesh redirects connections to.
+    /// The ports that the mesh redirects connections to.
     pub capture_ports: Vec<u16>,
-    /// Whether DNS queries that wait for long are answered as truncated, where they can be.
+    /// Whether the agent answers long-waiting DNS queries as truncated, where it can.
     #[serde(default)]
     pub dns_truncate: bool,
-    /// The longest hold after the proxy's end in mid-life; null: never held again.
+    /// The longest hold when the proxy stops listening later; null: never held again.
     pub regate_seconds: Option<f64>,
     /// Where each value comes from that the pod, its namespace or a default says, by its annotation's name without
     /// `conngate.io/`: `the pod`, `namespace NAME`, or one of the node's defaults.
@@ -74,7 +74,7 @@ pub struct WaitsFor {
     pub answer: Option<String>,
     /// When it came.
     pub asked: Option<Time>,
-    /// When the gate opens in any case; null: nothing is held yet.
+    /// When the gate opens at the latest; null: nothing is held yet.
     pub until: Option<Time>,
 }
 
@@ -82,13 +82,13 @@ pub struct WaitsFor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Container {
-    /// Its name; empty: the sandbox, or one that nobody can name.
+    /// Its name; empty: the sandbox, or unknown.
     pub name: String,
     /// `gated` or `exempt`.
     pub class: String,
 }
 
-/// A connection that waits.
+/// A connection held now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Held {
@@ -99,7 +99,7 @@ pub struct Held {
     pub held_seconds: f64,
 }
 
-/// Something that was decided.
+/// A decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decision {
@@ -107,6 +107,6 @@ pub struct Decision {
     pub at: Time,
     /// What.
     pub what: String,
-    /// Why, where there is a word for it.
+    /// The reason, if there is one.
     pub reason: Option<String>,
 }

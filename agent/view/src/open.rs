@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The gates that an operator wanted open.
+/// The gates that an operator opened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Opened {
@@ -12,7 +12,7 @@ pub struct Opened {
     pub gates: Vec<Opening>,
 }
 
-/// A gate that an operator wanted open.
+/// A gate that an operator opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Opening {
@@ -20,6 +20,6 @@ pub struct Opening {
     pub pod: String,
     /// Whether it was closed until now.
     pub was_closed: bool,
-    /// How many connections waited.
+    /// How many connections were held.
     pub waiting: u64,
 }

@@ -26,12 +26,12 @@ fn chapter<T: JsonSchema>(verb: &str, told: &mut BTreeMap<String, ()>) -> String
 fn table(name: &str, schema: &Value) -> String {
     let mut table = format!("{}\n\n", prose(&schema["description"]));
     if schema["properties"].is_object() {
-        table += "| field | is | says |\n|---|---|---|\n";
+        table += "| field | type | meaning |\n|---|---|---|\n";
         table += &rows(schema, &[]);
         table += "\n";
     }
     if let Some(variants) = schema["oneOf"].as_array() {
-        table += &format!("| `{}` | fields | says |\n|---|---|---|\n", tag(name));
+        table += &format!("| `{}` | fields | meaning |\n|---|---|---|\n", tag(name));
         for variant in variants {
             let word = variant["properties"][tag(name)]["const"].as_str().unwrap_or_default();
             let own = variant["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != tag(name));
@@ -92,7 +92,7 @@ fn link(path: &str) -> String {
 /// A comment without rustdoc's own marks.
 fn prose(text: &Value) -> String {
     let text = text.as_str().unwrap_or_default().replace('\n', " ");
-    let text = text.replace("[`super::VERSION`].", "1: raised when a field changes its meaning or goes.");
+    let text = text.replace("[`super::VERSION`].", "1; increases when a field changes its meaning or is removed.");
     text.replace("[`DECISIONS`]", &super::explain::DECISIONS.to_string()).replace('|', r"\|")
 }
 

@@ -14,9 +14,9 @@ pub struct Report {
     pub agent: String,
     /// The node's name in the Kubernetes API.
     pub node: Option<String>,
-    /// When it was made.
+    /// When the report was made.
     pub made: Time,
-    /// The gates' lives, the last one first.
+    /// The gates' lives, latest first.
     pub lives: Vec<Life>,
 }
 
@@ -30,7 +30,7 @@ pub struct Life {
     pub mode: String,
     /// When the gate was closed.
     pub closed: Time,
-    /// When somebody began to listen on a capture port.
+    /// When a listener appeared on a capture port.
     pub listening: Option<Time>,
     /// When the gate was opened; null: it is closed, or the pod ended first.
     pub opened: Option<Time>,
@@ -40,7 +40,7 @@ pub struct Life {
     pub gone: Option<Time>,
     /// How many connections it held.
     pub held: u64,
-    /// The first of them, the oldest first; those above a limit are only counted.
+    /// The first of them, oldest first; those above a limit are only counted.
     pub connections: Vec<Span>,
 }
 
@@ -62,15 +62,15 @@ impl Life {
     }
 }
 
-/// One held connection in time.
+/// One held connection's timeline.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Span {
     /// Whose, where to, and since when.
     #[serde(flatten)]
     pub connection: Connection,
-    /// When it waited no longer; null: it still waits.
+    /// When the hold ended; null: it is still held.
     pub ended: Option<Time>,
-    /// `established`, `abandoned`, `expired` or `refused`; null: it still waits.
+    /// `established`, `abandoned`, `expired` or `refused`; null: it is still held.
     pub outcome: Option<String>,
 }

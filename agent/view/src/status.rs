@@ -14,11 +14,11 @@ pub struct Status {
     pub agent: Agent,
     /// Whether every condition is met.
     pub ready: bool,
-    /// What it needs, in the order in which it is met.
+    /// Its prerequisites, in the order in which they are met.
     pub conditions: Vec<Condition>,
     /// What is missing although the agent is ready.
     pub degraded: Option<String>,
-    /// What only the agent's loop knows; null: it has not begun, or does not answer.
+    /// What only the agent's loop knows; null: the loop has not started, or does not answer.
     pub live: Option<Live>,
 }
 
@@ -30,7 +30,7 @@ pub struct Live {
     pub programs: Vec<Program>,
     /// Where pods come from.
     pub sources: Vec<Source>,
-    /// What was held so far, and what is held now.
+    /// How much was held so far, and is held now.
     pub totals: Totals,
     /// The gates of this node, closed ones first.
     pub gates: Vec<Gate>,
@@ -42,25 +42,25 @@ pub struct Live {
 pub struct Agent {
     /// Its version.
     pub version: String,
-    /// The version of what it shares with the kernel.
+    /// The version of the layout that it shares with its programs.
     pub abi: u32,
     /// The node's name in the Kubernetes API.
     pub node: Option<String>,
-    /// Its process, in its own pid namespace.
+    /// Its process id, in its own pid namespace.
     pub pid: u32,
-    /// Since when.
+    /// Its start.
     pub started: Time,
-    /// How long ago it last told the kernel that it is alive; null: never.
+    /// The age of its last heartbeat to the kernel; null: none yet.
     pub heartbeat_age_seconds: Option<f64>,
 }
 
-/// Something that the agent needs.
+/// A prerequisite of the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Condition {
-    /// Its word in /readyz.
+    /// Its name in /readyz.
     pub name: String,
-    /// What it waits for; null: it is met.
+    /// What is missing; null: it is met.
     pub unmet: Option<String>,
 }
 
@@ -72,7 +72,7 @@ pub struct Program {
     pub name: String,
     /// The hook, in bpf(2)'s words.
     pub hook: String,
-    /// The cgroup that it hangs on; null: it is not attached.
+    /// The cgroup that it is attached to; null: it is not attached.
     pub attached: Option<String>,
     /// Why it is not attached.
     pub why: Option<String>,
@@ -88,24 +88,24 @@ pub struct Source {
     pub down: Option<String>,
 }
 
-/// What the kernel has counted since its maps were made, and what is so now.
+/// What the kernel has counted since its maps were created, and the current state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
     /// Connections that were held.
     pub held: u64,
-    /// Those that wait now.
+    /// Connections held now.
     pub waiting: u64,
     /// Pods without a gate.
     pub not_enrolled: u64,
-    /// Those of them that ask for one, and cannot have it.
+    /// Those of them that ask for a gate but cannot have one.
     #[serde(default)]
     pub without_gate: u64,
-    /// Pods of which nobody has told yet.
+    /// Pods that no source has reported yet.
     pub unknown: u64,
-    /// Records that found the ring buffer full.
+    /// Records lost because the ring buffer was full.
     pub lost_records: u64,
-    /// Helpers that failed in the kernel.
+    /// Helper calls that failed in the kernel.
     pub helper_errors: u64,
 }
 
@@ -113,9 +113,9 @@ pub struct Totals {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gate {
-    /// Namespace and name; of a pod that no source tells of its UID.
+    /// Namespace and name; the UID if no source reports the pod.
     pub pod: String,
-    /// The UID after which its cgroup is named.
+    /// The UID in its cgroup's name.
     pub uid: String,
     /// The cgroup's id, the gate's key in the kernel.
     pub cgroup: u64,
@@ -123,11 +123,11 @@ pub struct Gate {
     pub state: String,
     /// Why.
     pub reason: String,
-    /// `hold`, `retry` or `observe`; null: none is asked for.
+    /// `hold`, `retry` or `observe`; null: the pod asks for none.
     pub mode: Option<String>,
-    /// Connections held since it was closed last.
+    /// Connections held since it was last closed.
     pub held: u64,
-    /// Connections that wait now.
+    /// Connections held now.
     pub waiting: u64,
     /// Since when it is in this state.
     pub since: Time,

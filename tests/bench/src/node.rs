@@ -73,9 +73,9 @@ fn measure(options: &Options, machine: Machine) -> Result<Figures> {
     let mut meter = Meter::new(agent.pid(), "start, with all pods there")?;
     // The gates' first questions, to proxies that are not ready.
     thread::sleep(Duration::from_secs(options.hold));
-    meter.lap("closed gates, nobody waits")?;
+    meter.lap("closed gates, nothing waits")?;
     let told = step("first connections, all at once", || stage.connect(&agent))?;
-    meter.lap("all connections come and are told apart")?;
+    meter.lap("all connections arrive, containers are identified")?;
     thread::sleep(Duration::from_secs(options.hold));
     meter.lap("all are held")?;
     let released = step("all proxies are ready at once", || stage.release())?;

@@ -20,9 +20,9 @@ kubectl label namespace conngate-system pod-security.kubernetes.io/enforce=privi
 helm install conngate oci://ghcr.io/conngate/charts/conngate --namespace conngate-system --wait
 ```
 
-Kubernetes 1.30 or later, Linux 5.10 or later, cgroup2. [Install](https://github.com/conngate/conngate/blob/main/docs/install.md) says
-what each right is for, how to verify the signatures, and how to uninstall; `deploy/helm/examples` of the repository has values for
-GKE, EKS, AKS, OpenShift, Talos, k3s and kind. A wrong value is refused before anything is installed.
+Kubernetes 1.30 or later, Linux 5.10 or later, cgroup2. [Install](https://github.com/conngate/conngate/blob/main/docs/install.md)
+explains each right, how to verify the signatures, and how to uninstall; `deploy/helm/examples` of the repository has values for
+GKE, EKS, AKS, OpenShift, Talos, k3s and kind. Helm rejects a wrong value before it installs anything.
 ";
 
 /// The whole text.
@@ -57,7 +57,7 @@ pub(crate) fn text(values: &str) -> String {
             text += &format!("\n## {title}\n\n");
         }
         if !in_table {
-            text += "| value | default | says |\n|---|---|---|\n";
+            text += "| value | default | meaning |\n|---|---|---|\n";
             in_table = true;
         }
         text += &format!("| `{}` | `{value}` | {} |\n", path.join("."), comment.join(" ").replace('|', r"\|"));
@@ -84,8 +84,8 @@ mod tests {
         let table = text.strip_prefix(HEAD).unwrap();
         assert_eq!(
             table,
-            "\n## Names and image\n\n| value | default | says |\n|---|---|---|\n| `name` | `\"\"` |  |\n\n## The node\n\n\
-             | value | default | says |\n|---|---|---|\n| `a` | `1` | --a: what it is. |\n| `group.b` | `x` | All. First. |\n\
+            "\n## Names and image\n\n| value | default | meaning |\n|---|---|---|\n| `name` | `\"\"` |  |\n\n## The node\n\n\
+             | value | default | meaning |\n|---|---|---|\n| `a` | `1` | --a: what it is. |\n| `group.b` | `x` | All. First. |\n\
              | `group.c` | `[…]` |  |\n"
         );
     }

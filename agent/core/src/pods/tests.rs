@@ -213,7 +213,7 @@ fn pod_that_nobody_has_told_of_is_undecided() {
     assert_eq!(pods.undecided().count(), 0);
     pods.appeared(uid(), GATE);
     assert_eq!((pods.undecided().count(), pods.untold().count()), (1, 1));
-    assert_eq!(pods.why_not(GATE).as_deref(), Some("no source has told of it"));
+    assert_eq!(pods.why_not(GATE).as_deref(), Some("no source has reported it"));
     pods.seen(Arc::new(declining()));
     assert_eq!((pods.undecided().count(), pods.untold().count()), (0, 0));
 }

@@ -33,18 +33,17 @@ const LINES: i64 = 10_000;
 /// Options of `bugreport`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Each node has a directory with what `conngate bugreport` writes there, and the agent's logs; cluster/ has \
+    after_help = "Each node has a directory with the output of `conngate bugreport` and the agent's logs; cluster/ has \
     DaemonSets, the agents' pods and Events, and the nodes' versions."
 )]
 pub(crate) struct Options {
-    /// Pods that it is about: NAME, or NAMESPACE/NAME.
+    /// Pods that the report is about: NAME, or NAMESPACE/NAME.
     #[arg(value_name = "POD")]
     pub(crate) pods: Vec<String>,
-    /// The tar, for its owner alone; `-`: stdout.
+    /// The tar, readable only by you; `-`: stdout.
     #[arg(short, long, value_name = "FILE", default_value = "conngate-bugreport.tar")]
     pub(crate) output: PathBuf,
-    /// Put words in the place of the names of pods, namespaces and nodes, of addresses and of URLs, the same word for the
-    /// same name on all nodes.
+    /// Replace the names of pods, namespaces and nodes, addresses and URLs, each name by the same word on all nodes.
     #[arg(long)]
     pub(crate) redact: bool,
 }
@@ -95,7 +94,7 @@ pub(crate) async fn bugreport(cluster: &Cluster, options: &Options) -> anyhow::R
         let redacted = if options.redact {
             ""
         } else {
-            "; it names pods and addresses: read it before you send it, or say --redact"
+            "; it names pods and addresses: read it before you send it, or use --redact"
         };
         print(&format!("{}: {} files{redacted}\n", path.display(), bundle.paths().count()))?;
     }

@@ -22,7 +22,7 @@ use crate::{
 /// Options of `check`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Also findings that are as they should be.
+    /// Also print findings that are fine.
     #[arg(short, long)]
     pub(crate) verbose: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ async fn daemon_sets(cluster: &Cluster) -> Checked {
     };
     let found = match api.list(&ListParams::default().labels(LABEL)).await {
         Err(error) => {
-            let means = "whether every node has its agent cannot be seen";
+            let means = "conngate cannot tell whether every node has its agent";
             vec![Finding::new(Level::Warn, Subject::Agents, chain(&error), means)]
         }
         Ok(sets) => sets.items.iter().map(daemon_set).collect(),
@@ -74,7 +74,7 @@ fn daemon_set(set: &DaemonSet) -> Finding {
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let found = format!("{name}: {ready} of {wanted} agents are ready");
     if ready == wanted && wanted > 0 {
-        Finding::new(Level::Ok, Subject::Agents, found, "every node that is wanted has its agent")
+        Finding::new(Level::Ok, Subject::Agents, found, "every selected node has its agent")
     } else {
         Finding::new(Level::Fail, Subject::Agents, found, "pods of the other nodes are not held")
     }

@@ -21,10 +21,10 @@ use crate::{
 /// Options of `events`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Go on with what happens from now on.
+    /// Keep printing new events.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only what concerns this pod: NAME, or NAMESPACE/NAME.
+    /// Only events of this pod: NAME, or NAMESPACE/NAME.
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ fn read(agent: &Agent, lines: &[u8]) -> Result<Vec<OfNode>, Failure> {
 }
 
 fn of_node(node: &str, line: &[u8]) -> Result<OfNode, Failure> {
-    let shape = |error| Failure::Unreachable(format!("its answer is not of this version's shape: {error}"));
+    let shape = |error| Failure::Unreachable(format!("its answer does not have this version's format: {error}"));
     Ok(OfNode { node: node.to_owned(), event: serde_json::from_slice(line).map_err(shape)? })
 }
 
@@ -154,6 +154,6 @@ mod tests {
         let events = read(&agent, lines).unwrap();
         let json = serde_json::to_value(&events[0]).unwrap();
         assert_eq!((&json["node"], &json["event"], &json["version"]), (&"a".into(), &"gone".into(), &1.into()));
-        assert!(matches!(read(&agent, b"no json\n"), Err(Failure::Unreachable(why)) if why.contains("shape")));
+        assert!(matches!(read(&agent, b"no json\n"), Err(Failure::Unreachable(why)) if why.contains("format")));
     }
 }

@@ -13,12 +13,12 @@ use crate::{
 
 /// Options of `open`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "A gate that was opened by hand stays open. The agents log who asked: the user of the exec.")]
+#[command(after_help = "A gate opened by hand stays open. The agents log the user that asked: that of the exec.")]
 pub(crate) struct Options {
     /// NAME, or NAMESPACE/NAME.
     #[arg(value_name = "POD", required_unless_present = "all", conflicts_with = "all")]
     pub(crate) pod: Option<String>,
-    /// Every closed gate of every node, or of those that --node names.
+    /// Open every closed gate of all nodes, or of the --node ones.
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]

@@ -18,11 +18,13 @@ use crate::{
 
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "With -n only pods of that namespace. A gate in mode observe holds nothing: WOULD HOLD.")]
+#[command(
+    after_help = "With -n, only pods of that namespace. WOULD HOLD: what gates in mode observe, which hold nothing, would have held."
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) print: Print,
-    /// Also gates that are open.
+    /// Also show open gates.
     #[arg(short, long)]
     pub(crate) all: bool,
 }

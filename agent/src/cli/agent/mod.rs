@@ -35,47 +35,47 @@ pub struct Options {
     /// The mode of pods without conngate.io/mode.
     #[arg(long, value_enum, default_value_t = DefaultMode::Off)]
     pub default_mode: DefaultMode,
-    /// The namespaces in which --default-mode holds, as a Kubernetes label selector; all when absent.
+    /// Apply --default-mode only in namespaces that match this Kubernetes label selector; default: all.
     #[arg(long, value_name = "SELECTOR")]
     pub namespace_selector: Option<NamespaceSelector>,
-    /// Take the conngate.io annotations of a namespace for its pods' defaults.
+    /// Use the conngate.io annotations of a namespace as its pods' defaults.
     #[arg(long)]
     pub namespace_annotations: bool,
-    /// What some pods get that say nothing, as a JSON object of mode and, as wanted, namespaceSelector, podSelector, timeout, onTimeout,
-    /// proxy and name; repeatable, the first that selects a pod is for it. All of these come before --default-mode.
+    /// Defaults for selected pods: a JSON object with mode and, optionally, namespaceSelector, podSelector, timeout, onTimeout, proxy and
+    /// name; repeatable. The first that matches a pod applies; all of them come before --default-mode.
     #[arg(long = "default", value_name = "JSON")]
     pub defaults: Vec<Selection>,
-    /// The kubelet's kubepods cgroup or a directory above it; found when absent.
+    /// The kubelet's kubepods cgroup or a directory above it; default: detected.
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// Where programs and maps are pinned.
+    /// The bpf file system in which programs and maps are pinned.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub bpffs: PathBuf,
     /// Remove programs, maps and gates when the agent ends.
     #[arg(long)]
     pub detach_on_exit: bool,
-    /// Remove every trace of conngate from this node, and end; refused while an agent runs.
+    /// Remove every trace of conngate from this node, then exit; refused while an agent runs.
     #[arg(long)]
     pub uninstall: bool,
-    /// Where /healthz, /readyz and /metrics are served.
+    /// The address of /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9477")]
     pub listen: SocketAddr,
-    /// Where the command line asks this agent; for its own user alone.
+    /// The socket for conngate status, explain and the other commands; only the agent's own user may use it.
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true, default_value = socket::DEFAULT)]
     pub socket: PathBuf,
-    /// Whether pods with a gate have series of their own in /metrics.
+    /// Whether /metrics has separate series for each pod with a gate.
     #[arg(long, value_enum, default_value_t = PodMetrics::On)]
     pub pod_metrics: PodMetrics,
-    /// The most pods that have some.
+    /// The number of pods with separate series, at most.
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub pod_metrics_limit: usize,
-    /// Bytes of the ring buffer from the kernel (a power of two); 4 MiB hold some 15,000 records.
+    /// Size of the ring buffer from the kernel (a power of two); 4 MiB hold some 15,000 records.
     #[arg(long, value_name = "BYTES", value_parser = ring_buffer)]
     pub ring_buffer: Option<u32>,
-    /// Readiness probes per second, of all pods together.
+    /// Readiness probes per second, for all pods together.
     #[arg(long, value_name = "N", default_value = "1000")]
     pub probe_budget: NonZeroU32,
-    /// How the log looks.
+    /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// The programs.
@@ -86,9 +86,9 @@ pub struct Options {
 /// A switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PodMetrics {
-    /// They have.
+    /// Yes.
     On,
-    /// They have not.
+    /// No.
     Off,
 }
 

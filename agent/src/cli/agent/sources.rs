@@ -21,19 +21,19 @@ const KUBELET_PORT: u16 = 10250;
 /// Where pods come from.
 #[derive(Args, Clone, Debug)]
 pub struct SourceOptions {
-    /// Who tells of pods.
+    /// The source of pods.
     #[arg(long, value_enum, default_value_t = Kind::Auto)]
     pub pod_source: Kind,
-    /// This node's address; the kubelet is asked there.
+    /// This node's address, where the kubelet is.
     #[arg(long, value_name = "IP", env = "HOST_IP", hide_env_values = true)]
     pub host_ip: Option<IpAddr>,
-    /// The kubelet, where it is not at https://HOST_IP:10250.
+    /// The kubelet's URL, if not https://HOST_IP:10250.
     #[arg(long, value_name = "URL", env = "KUBELET_URL", hide_env_values = true)]
     pub kubelet_url: Option<Uri>,
-    /// Trust a kubelet whose certificate one of these CAs (PEM) has signed.
+    /// Trust a kubelet with a certificate signed by one of these CAs (PEM).
     #[arg(long, value_name = "FILE", group = "trust")]
     pub kubelet_ca: Option<PathBuf>,
-    /// Trust the kubelet that has this very certificate (PEM), such as /var/lib/kubelet/pki/kubelet.crt.
+    /// Trust the kubelet with exactly this certificate (PEM), such as /var/lib/kubelet/pki/kubelet.crt.
     #[arg(long, value_name = "FILE", group = "trust")]
     pub kubelet_certificate: Option<PathBuf>,
     /// Do not check the kubelet's certificate; only on loopback or at HOST_IP.
@@ -60,7 +60,7 @@ impl SourceOptions {
             }
             (Kind::Auto, None) => {
                 tracing::info!(
-                    "the kubelet is not asked: there is no --kubelet-ca, --kubelet-certificate or --kubelet-insecure"
+                    "the kubelet is not used: there is no --kubelet-ca, --kubelet-certificate or --kubelet-insecure"
                 );
                 Kind::Apiserver
             }

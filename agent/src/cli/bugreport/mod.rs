@@ -39,17 +39,17 @@ const READYZ: &str = "/readyz";
 /// Options of `conngate bugreport`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "What is in it: README.txt says so. Exit status: 0; 1 when something could not be had (missing.txt says what and \
-    why), 125 when nothing can be written."
+    after_help = "README.txt in the tar describes its contents. Exit status: 0; 1 when something is missing (missing.txt says what \
+    and why); 125 when nothing can be written."
 )]
 pub struct Options {
-    /// Pods to explain beside those that have a gate: NAMESPACE/NAME.
+    /// Pods to explain in addition to those with a gate: NAMESPACE/NAME.
     #[arg(value_name = "POD")]
     pub pods: Vec<String>,
-    /// The tar, for its owner alone; without it, stdout.
+    /// The tar, readable only by you; default: stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Put words in the place of the names of pods, namespaces and nodes, of addresses and of URLs, the same word for the same name.
+    /// Replace the names of pods, namespaces and nodes, addresses and URLs, each name by the same word.
     #[arg(long)]
     pub redact: bool,
     /// The agent's socket.
@@ -76,19 +76,19 @@ struct About {
 }
 
 const README: &str = "\
-about.json        the version of conngate, and when this was made
+about.json        conngate's version, and when this was written
 status.json       conngate status: the agent, its programs and gates
 check.json        conngate check: kernel, rights, cgroups, programs of others, pins
-events.json       conngate events: what happened lately
-explain/          conngate explain, of each pod that has a gate, and of those that were named
-report.json       conngate report: the last gates and their connections in time
-report.html       the same as a page; it opens anywhere and asks for nothing
+events.json       conngate events: recent events
+explain/          conngate explain, for each pod with a gate and each pod named on the command line
+report.json       conngate report: the last gates and a timeline of their connections
+report.html       the same as a page; it opens offline
 metrics.txt       /metrics
 readyz.txt        /readyz
 log.txt           the end of the agent's log
-attachments.json  the programs that run at each of our hooks, by cgroup, in their order, with those of others
-machine.json      kernel, system, cgroup mounts, lockdown, capabilities, and the settings (sysctl) that matter to a hold
-missing.txt       what could not be had, and why
+attachments.json  the programs at each of conngate's hooks, other owners' included, by cgroup, in the order in which they run
+machine.json      kernel, system, cgroup mounts, lockdown, capabilities, and the sysctls that affect a hold
+missing.txt       what is missing, and why
 ";
 
 /// Writes it.
@@ -97,7 +97,7 @@ missing.txt       what could not be had, and why
 /// When stdout is a terminal, or nothing can be written.
 pub fn bugreport(options: &Options) -> anyhow::Result<Exit> {
     if options.output.is_none() && io::stdout().is_terminal() {
-        eprintln!("conngate: a tar is nothing for a terminal: say -o FILE, or > FILE");
+        eprintln!("conngate: refusing to write a tar to a terminal: use -o FILE, or > FILE");
         return Ok(Exit::Usage);
     }
     let client = Client { socket: options.socket.clone(), output: Output::Json };
@@ -228,7 +228,7 @@ mod tests {
         let missing = Bundle::read(tar.as_slice()).unwrap();
         let missing = String::from_utf8(missing.file("missing.txt").unwrap().to_vec()).unwrap();
         assert!(
-            missing.contains("status.json: no agent can be asked") && missing.contains("explain/shop/web-0.json: "),
+            missing.contains("status.json: no agent can be reached") && missing.contains("explain/shop/web-0.json: "),
             "{missing}"
         );
     }

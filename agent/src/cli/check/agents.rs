@@ -27,7 +27,7 @@ pub(super) async fn findings(name: &str) -> Vec<Finding> {
     let addresses = match tokio::net::lookup_host(name).await {
         Ok(addresses) => addresses,
         Err(error) => {
-            let means = "no agent can be found; HOST:PORT is wanted";
+            let means = "no agent found; use HOST:PORT";
             return vec![Finding::new(Level::Fail, Subject::Agents, format!("{name}: {error}"), means)];
         }
     };
@@ -75,7 +75,7 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
         let body = Limited::new(response.into_body(), ROOM).collect().await.map_err(|error| anyhow::anyhow!(error))?;
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     };
-    timeout(PATIENCE, asking).await.with_context(|| format!("{path} is not answered within {PATIENCE:?}"))?
+    timeout(PATIENCE, asking).await.with_context(|| format!("no answer to {path} within {PATIENCE:?}"))?
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn kernel() -> Finding {
         level,
         Subject::Kernel,
         release,
-        "5.10 or later is needed; what counts is whether it accepts the programs",
+        "5.10 or later is required; what counts is whether it accepts the programs",
     )
 }
 
@@ -146,7 +146,7 @@ impl Known {
                     findings.push(finding(
                         Level::Warn,
                         format!("{}: {error}", hook.name()),
-                        "conflicts cannot be seen",
+                        "conflicts cannot be detected",
                     ));
                 }
                 Ok((None, found)) => others.extend(self.others(hook, &found)),
@@ -159,7 +159,7 @@ impl Known {
         }
         if findings.is_empty() {
             let (found, means) = match others.as_slice() {
-                [] => ("no program of others".to_owned(), "nobody else has our hooks"),
+                [] => ("no other programs".to_owned(), "conngate is alone at its hooks"),
                 others => (others.join(", "), "programs share the hooks"),
             };
             findings.push(Finding::new(Level::Ok, Subject::Neighbours, format!("{place}: {found}"), means));

@@ -24,14 +24,14 @@ pub struct Options {
     /// What every verb understands.
     #[command(flatten)]
     pub common: Common,
-    /// Where an agent of this machine is asked.
+    /// The socket of an agent on this machine.
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true,
         default_value = crate::serve::socket::DEFAULT)]
     pub socket: PathBuf,
     /// The node.
     #[command(flatten)]
     pub node: Place,
-    /// Ask every agent at this name's addresses over HTTP, instead of looking at this machine.
+    /// Ask the agents at all addresses of this name over HTTP, instead of checking this machine.
     #[arg(long, value_name = "HOST:PORT")]
     pub agents: Option<String>,
 }
@@ -39,10 +39,10 @@ pub struct Options {
 /// Where a node has its pods and its pins.
 #[derive(Args, Clone, Debug)]
 pub struct Place {
-    /// The kubelet's kubepods cgroup or a directory above it; found when absent.
+    /// The kubelet's kubepods cgroup or a directory above it; default: detected.
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
-    /// Where an agent pins.
+    /// The bpf file system that an agent pins to.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub bpffs: PathBuf,
 }

@@ -47,7 +47,7 @@ pub(super) fn pins(bpffs: &Path, is_node: bool) -> Finding {
         }
         Err(error) => {
             let level = if is_node { Level::Warn } else { Level::Ok };
-            let means = "an agent can pin nothing: its restart lets go of what is held";
+            let means = "an agent cannot pin: its restart releases what is held";
             Finding::new(level, Subject::Pins, error_chain(&error), means)
         }
     }
@@ -64,9 +64,9 @@ pub(super) async fn agent(client: &Client) -> Finding {
         );
     }
     match client.ask::<Status>(Method::GET, "/v1/status").await {
-        Err(error) => finding(Level::Fail, format!("{error:#}"), "it cannot be asked"),
+        Err(error) => finding(Level::Fail, format!("{error:#}"), "the agent cannot be reached"),
         Ok(Status { ready: true, degraded: Some(why), .. }) => {
-            finding(Level::Warn, format!("ready, degraded: {}", printable(&why, 400)), "it gates pods, less well")
+            finding(Level::Warn, format!("ready, degraded: {}", printable(&why, 400)), "it gates pods, with limits")
         }
         Ok(status) if status.ready => finding(Level::Ok, format!("ready, {}", status.agent.version), "it gates pods"),
         Ok(status) => {

@@ -25,20 +25,20 @@ pub struct Options {
     /// A port that the mesh redirects connections to; repeatable.
     #[arg(long = "capture-port", value_name = "PORT", default_value = "15001", value_parser = clap::value_parser!(u16).range(1..))]
     pub capture_ports: Vec<u16>,
-    /// A port that the mesh redirects DNS over UDP to, whose queries are held too; repeatable. Where it is also a --capture-port,
-    /// lookups that wait for longer than their resolver would go on over TCP.
+    /// A port that the mesh redirects DNS over UDP to, whose queries are held too; repeatable. If it is also a --capture-port, lookups
+    /// that wait longer than their resolver would continue over TCP.
     #[arg(long = "dns-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub dns_ports: Vec<u16>,
-    /// Ready when this URL on loopback answers 2xx; `none`: when somebody listens on a capture port.
+    /// Ready when this URL on loopback answers 2xx; `none`: when something listens on a capture port.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000/ready")]
     pub ready_url: ReadyWhen,
     /// The longest hold, from the first held connection (1s to 10m).
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = hold_time)]
     pub timeout: Duration,
-    /// What happens to held connections then.
+    /// What happens to held connections at the timeout.
     #[arg(long, value_enum, default_value_t = AtTimeout::Release)]
     pub on_timeout: AtTimeout,
-    /// What the closed gate does with captured connections.
+    /// What a closed gate does with captured connections.
     #[arg(long, value_enum, default_value_t = RunMode::Hold)]
     pub mode: RunMode,
     /// Never hold this user's connections (a proxy inside CMD); repeatable.
@@ -72,7 +72,7 @@ impl FromStr for ReadyWhen {
 /// `--on-timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AtTimeout {
-    /// They go on, as without a gate.
+    /// They proceed, as without a gate.
     Release,
     /// They end with an error.
     Reset,
@@ -83,9 +83,9 @@ pub enum AtTimeout {
 pub enum RunMode {
     /// Nothing captured leaves before the proxy is ready.
     Hold,
-    /// An attempt passes as soon as somebody listens.
+    /// An attempt passes as soon as something listens.
     Retry,
-    /// Nothing is held; what would have been is counted.
+    /// Nothing is held; what would have been held is counted.
     Observe,
 }
 

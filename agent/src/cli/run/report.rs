@@ -134,7 +134,7 @@ impl Reporter {
     fn until_what(&self, reason: Reason) -> String {
         match reason {
             Reason::Ready => self.until.clone(),
-            Reason::Listening => format!("somebody listened on port {}", self.ports),
+            Reason::Listening => format!("something listened on port {}", self.ports),
             Reason::Timeout => {
                 format!("the timeout of {}, and {}", humantime::format_duration(self.timeout), self.at_timeout)
             }

@@ -100,7 +100,7 @@ fn decisions_are_the_last_ten_with_their_reasons() {
     assert_eq!(decisions.len(), DECISIONS);
     assert_eq!(decisions[0].at, at(11));
     assert_eq!((decisions[0].what.as_str(), decisions[0].reason.as_deref()), ("gate open, mode hold", Some("ready")));
-    assert_eq!(decisions[9].what, "container \"app\" told apart: gated");
+    assert_eq!(decisions[9].what, "container \"app\" identified: gated");
 }
 
 #[test]

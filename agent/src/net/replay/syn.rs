@@ -27,7 +27,7 @@ pub enum SynError {
     #[error("a header length of {0} bytes")]
     HeaderLength(usize),
     /// A datagram of a socket that is not connected, where no sendmsg hook ran.
-    #[error("where the datagram was sent to is not known")]
+    #[error("the datagram's destination is not known")]
     Unconnected,
     /// Not one question as a resolver asks it.
     #[error("not a DNS query")]

@@ -88,7 +88,7 @@ fn try_from_pod_that_cannot_be_told_from_others_is_refused_by_name() {
     assert_eq!(without("name"), "pod shop/? has no metadata.name");
     assert_eq!(without("namespace"), "pod ?/web has no metadata.namespace");
     let refused = error(json_pod("shop", "web", "not-a-uid"));
-    assert!(refused.starts_with("pod shop/web: metadata.uid: `not-a-uid` is no pod UID"), "{refused}");
+    assert!(refused.starts_with("pod shop/web: metadata.uid: `not-a-uid` is not a pod UID"), "{refused}");
     let mut mirror = json_pod("shop", "web", &uid(1));
     mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
     assert!(error(mirror).contains("config.hash"));

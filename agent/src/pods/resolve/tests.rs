@@ -19,10 +19,7 @@ fn pod(namespace: Option<&[(&str, &str)]>) -> Pod {
 
 #[test]
 fn pod_whose_namespace_is_not_known_yet_is_undecided_until_it_is() {
-    assert_eq!(
-        resolve(&pod(None), &DEFAULTS).core.ask,
-        Ask::Undecided("what its namespace says is not known yet".to_owned())
-    );
+    assert_eq!(resolve(&pod(None), &DEFAULTS).core.ask, Ask::Undecided("its namespace is not known yet".to_owned()));
     assert!(matches!(resolve(&pod(Some(&[("mode", "hold")])), &DEFAULTS).core.ask, Ask::Gate(_)));
     assert!(matches!(resolve(&pod(Some(&[])), &DEFAULTS).core.ask, Ask::None(_)));
 }

@@ -70,7 +70,7 @@ fn told(news: News<Pod>) -> Report {
 
 fn known(pod: PodObject) -> Option<Pod> {
     Pod::try_from(&pod)
-        .inspect_err(|error| tracing::warn!(why = %chain(error), "a pod of the API server is ignored"))
+        .inspect_err(|error| tracing::warn!(why = %chain(error), "ignoring a pod from the API server"))
         .ok()
 }
 

@@ -15,7 +15,7 @@ pub(in crate::pods) fn explain(error: &kube::Error, permission: &str) -> String 
     let said = words(&status.message);
     match status.code {
         401 => format!("the API server does not accept the token of the service account (401): {said}"),
-        403 => format!("{said}: the service account needs {permission}: apply the ClusterRole of the chart"),
+        403 => format!("{said}: the service account needs {permission}: apply the chart's ClusterRole"),
         code => format!("the API server answered {code}: {said}"),
     }
 }

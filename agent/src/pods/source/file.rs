@@ -38,7 +38,7 @@ enum FileError {
     Large { path: PathBuf },
     #[error("{} holds more than {MAX_FILES} manifests", path.display())]
     Many { path: PathBuf },
-    #[error("{} is wrong", path.display())]
+    #[error("{} is not a valid manifest", path.display())]
     Manifest { path: PathBuf, source: ManifestError },
 }
 

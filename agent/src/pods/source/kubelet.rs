@@ -46,7 +46,7 @@ impl Source for Kubelet {
                     backoff = DefaultBackoff::default();
                     let faults: BTreeSet<_> = faults.iter().map(|fault| chain(fault)).collect();
                     for why in faults.difference(&ignored) {
-                        tracing::warn!(%why, "a pod of the kubelet is ignored");
+                        tracing::warn!(%why, "ignoring a pod from the kubelet");
                     }
                     ignored = faults;
                     reports.send(Report::Listed { pods, asked, fault: None }).await;

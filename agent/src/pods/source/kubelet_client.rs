@@ -125,7 +125,7 @@ pub enum KubeletError {
     #[error("the kubelet's answer broke off: {0}")]
     Body(String),
     /// The answer is no PodList.
-    #[error("the kubelet's answer is no PodList")]
+    #[error("the kubelet's answer is not a PodList")]
     NotPods(#[from] serde_json::Error),
 }
 

@@ -27,7 +27,7 @@ pub enum ManifestError {
         kind: String,
     },
     /// Fields of other types than a pod's.
-    #[error("document {document} is no pod")]
+    #[error("document {document} is not a pod")]
     Shape {
         /// Counted from 1.
         document: usize,
@@ -119,8 +119,8 @@ spec:
         assert!(error(&format!("{YAML}---\n3")).contains("document 2"));
         assert!(error("a: [").contains("neither YAML nor JSON"));
         assert!(error(&YAML.replace("  uid", "  other")).contains("default/web has no metadata.uid"));
-        assert!(error(&YAML.replace("[{name: app}]", "app")).contains("document 1 is no pod"));
-        assert!(error(&YAML.replace("0a1b", "host")).contains("is no pod UID"));
+        assert!(error(&YAML.replace("[{name: app}]", "app")).contains("document 1 is not a pod"));
+        assert!(error(&YAML.replace("0a1b", "host")).contains("is not a pod UID"));
     }
 
     #[test]

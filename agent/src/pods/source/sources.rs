@@ -31,7 +31,7 @@ const QUEUE: usize = 64;
 /// Which source is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// The API server's watch, and the kubelet for pods that it does not know yet or when it is away.
+    /// The API server's watch; the kubelet for pods that it has not reported yet, and when it is away.
     Auto,
     /// The API server's watch alone.
     Apiserver,

@@ -139,7 +139,7 @@ fn reference() -> String {
         let labels = labels.collect::<Vec<_>>().join("; ");
         format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help)
     };
-    let head = "| metric | type | labels | says |\n|---|---|---|---|\n";
+    let head = "| metric | type | labels | meaning |\n|---|---|---|---|\n";
     let table = |title: &str, metrics: &[&Metric]| {
         format!("## {title}\n\n{head}{}\n", metrics.iter().map(|metric| row(metric)).collect::<String>())
     };

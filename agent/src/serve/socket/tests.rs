@@ -65,7 +65,7 @@ async fn serve_where_somebodys_file_is_leaves_it_alone() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "precious").unwrap();
     let error = serve(file.path()).unwrap_err();
-    assert!(crate::errors::error_chain(&error).contains("no socket"), "{error}");
+    assert!(crate::errors::error_chain(&error).contains("not a socket"), "{error}");
     assert_eq!(fs::read_to_string(file.path()).unwrap(), "precious");
 }
 

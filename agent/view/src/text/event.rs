@@ -23,9 +23,9 @@ fn words(what: &What) -> String {
         What::Ended { socket, outcome, attempts, held_seconds } => {
             format!("{outcome} after {held_seconds:.3} s, {attempts} SYNs dropped [{socket}]")
         }
-        What::Listening => "somebody listens on a capture port".to_owned(),
+        What::Listening => "a listener appeared on a capture port".to_owned(),
         What::Opened { reason, held, waiting, longest_seconds } => {
-            format!("let go ({reason}): held {held}, still waiting {waiting}, the longest for {longest_seconds:.3} s")
+            format!("released ({reason}): held {held}, still waiting {waiting}, the longest for {longest_seconds:.3} s")
         }
         What::Terminating => "is being deleted".to_owned(),
         What::Gone => "is gone".to_owned(),

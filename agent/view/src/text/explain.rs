@@ -40,7 +40,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         write_held(text, held)?;
     }
     if *dns_truncated != 0 {
-        writeln!(text, "DNS queries answered as truncated: {dns_truncated}; their lookups go on over TCP")?;
+        writeln!(text, "DNS queries answered as truncated: {dns_truncated}; their lookups continue over TCP")?;
     }
     writeln!(text, "\nDecisions:")?;
     for decision in decisions {
@@ -84,7 +84,7 @@ fn write_waits_for(text: &mut String, waits_for: &WaitsFor) -> std::fmt::Result 
         write!(text, "; last answer at {}: {}", asked.of_day(), printable(answer, 200))?;
     }
     match waits_for.until {
-        Some(until) => writeln!(text, "; opens in any case at {}", until.of_day()),
+        Some(until) => writeln!(text, "; opens at {} at the latest", until.of_day()),
         None => writeln!(text, "; nothing is held yet"),
     }
 }
@@ -94,7 +94,7 @@ fn write_held(text: &mut String, held: &Held) -> std::fmt::Result {
     let container = connection.container.as_deref().unwrap_or("?");
     let process = match &connection.process {
         Some(process) => format!("{} (pid {}, uid {})", printable(&process.name, 64), process.pid, process.uid),
-        None => "process not known".to_owned(),
+        None => "unknown process".to_owned(),
     };
     writeln!(
         text,

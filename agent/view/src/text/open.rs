@@ -12,9 +12,9 @@ pub fn text(opened: &Opened) -> String {
     let line = |Opening { pod, was_closed, waiting }: &Opening| {
         let pod = printable(pod, NAME);
         if *was_closed {
-            format!("{pod}: opened, {waiting} connections let go\n")
+            format!("{pod}: opened, {waiting} connections released\n")
         } else {
-            format!("{pod}: was open already\n")
+            format!("{pod}: was already open\n")
         }
     };
     opened.gates.iter().map(line).collect()

@@ -25,7 +25,7 @@ pub fn text(status: &Status, now: Time) -> String {
         text += &totals(live);
         text += &gates(&live.gates, now);
     } else {
-        text += "\nThe agent's loop has not begun, or does not answer.\n";
+        text += "\nThe agent's loop has not started, or does not answer.\n";
     }
     text
 }
@@ -37,7 +37,7 @@ fn head(status: &Status, now: Time) -> String {
     let ready = if status.ready { "ready" } else { "NOT READY" };
     let mut head = format!("conngate {}{node}: {ready}, for {up} (pid {})\n", agent.version, agent.pid);
     if let Some(age) = agent.heartbeat_age_seconds.filter(|age| *age > STALE) {
-        head += &format!("  its last heartbeat is {age:.0} s old: pods that nobody knows are not held\n");
+        head += &format!("  its last heartbeat is {age:.0} s old: unknown pods are not held\n");
     }
     for condition in &status.conditions {
         if let Some(why) = &condition.unmet {

@@ -60,14 +60,14 @@ impl<'node> Stage<'node> {
         self.clients.iter_mut().try_for_each(Client::go)?;
         let held = agent.wait_for("connection held", self.clients.len())?;
         let apart: BTreeMap<_, _> = agent
-            .logged("container told apart")
+            .logged("container identified")
             .iter()
             .map(|event| Ok((pod(event)?, time(event)?)))
             .collect::<Result<_>>()?;
         let told = held.iter().map(|event| {
             let since = Duration::from_micros(event["held_us"].as_u64().context("held_us")?);
             let dropped = time(event)?.checked_sub(since).context("a time")?;
-            let apart = apart.get(&pod(event)?).context("a held connection's container was told apart")?;
+            let apart = apart.get(&pod(event)?).context("a held connection's container was identified")?;
             let after = apart.saturating_sub(dropped);
             Ok(Told { apart_ms: after.as_secs_f64() * 1e3, held_ms: since.as_secs_f64() * 1e3 })
         });

@@ -11,7 +11,7 @@ pub(super) fn all(figures: &Figures) -> Result<String> {
     let pods = figures.pods;
     let released = |of: fn(&super::Release) -> f64| figures.released.iter().map(of).collect::<Vec<_>>();
     let rows = [
-        row("first SYN dropped to container told apart", figures.told.iter().map(|told| told.apart_ms))?,
+        row("first SYN dropped to container identified", figures.told.iter().map(|told| told.apart_ms))?,
         row("first SYN dropped to `connection held` in the log", figures.told.iter().map(|told| told.held_ms))?,
         row("first proxy ready to each proxy ready", released(|release| release.ready_ms))?,
         row("first proxy ready to each connection made", released(|release| release.connected_ms))?,

@@ -83,7 +83,7 @@ async fn manifest_that_breaks_is_named_and_its_last_good_pods_stay() {
     fixture.until(&["web"], false).await;
     fixture.write("a.yaml", "kind: [");
     let fault = fixture.until(&["web"], true).await.unwrap();
-    assert!(fault.contains("a.yaml is wrong: it is neither YAML nor JSON"), "{fault}");
+    assert!(fault.contains("a.yaml is not a valid manifest: it is neither YAML nor JSON"), "{fault}");
     assert!(fault.ends_with("its last good pods stay"), "{fault}");
     fixture.write("a.yaml", &manifest("web-2", 1));
     fixture.until(&["web-2"], false).await;

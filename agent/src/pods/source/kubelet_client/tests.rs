@@ -105,9 +105,9 @@ async fn refusals_are_told_apart() {
         ),
         ("302 Found", "", "answered 302"),
         ("500 Internal Server Error", "x", "answered 500"),
-        ("200 OK", "{}", "no PodList"),
-        ("200 OK", "{\"kind\":\"NodeList\",\"apiVersion\":\"v1\",\"items\":[]}", "no PodList"),
-        ("200 OK", "<html>", "no PodList"),
+        ("200 OK", "{}", "not a PodList"),
+        ("200 OK", "{\"kind\":\"NodeList\",\"apiVersion\":\"v1\",\"items\":[]}", "not a PodList"),
+        ("200 OK", "<html>", "not a PodList"),
     ] {
         let kubelet = FakeKubelet::start(move |_| answer(status, body)).await;
         let error = error(&kubelet.config()).await;
@@ -139,7 +139,7 @@ async fn hostile_answers_end() {
         (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec(), "broke off"),
         ([b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'x'; 1 << 20]].concat(), "is broken"),
         (b"garbage\r\n\r\n".to_vec(), "is broken"),
-        (answer("200 OK", &deep), "no PodList"),
+        (answer("200 OK", &deep), "not a PodList"),
     ];
     for (bytes, words) in hostile {
         let kubelet = FakeKubelet::start(move |_| bytes.clone()).await;

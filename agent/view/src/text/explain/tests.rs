@@ -74,12 +74,12 @@ fn text_says_who_connects_where_and_what_is_waited_for() {
         r"Pod:       shop/web-0 (uid u, cgroup 42)
 Gate:      holding (not-ready), since 2026-11-26T08:05:23.500000Z
 Asks for:  mode hold, timeout 60 s, then release; proxy istio (native sidecar), captured on 15001, 15053
-Waits for: 2xx of http://127.0.0.1:15021/healthz/ready; last answer at 08:05:23.500: 503 INITIALIZING; opens in any case at 08:06:23.000
+Waits for: 2xx of http://127.0.0.1:15021/healthz/ready; last answer at 08:05:23.500: 503 INITIALIZING; opens at 08:06:23.000 at the latest
 Containers: app gated
 
 Held now: 1 (since this gate was closed: 3)
   app -> 198.51.100.10:80 (port 15001), cu\u{1b}[2Jrl (pid 4711, uid 1000), for 1.250 s, no-listener
-DNS queries answered as truncated: 2; their lookups go on over TCP
+DNS queries answered as truncated: 2; their lookups continue over TCP
 
 Decisions:
   08:05:23.500  gate holding, mode hold (not-ready)
@@ -121,5 +121,5 @@ fn text_of_a_pod_without_a_gate_says_why() {
     assert!(text.contains("Gate:      not-enrolled, since 2026"), "a word is said once: {text}");
     assert!(text.ends_with("  gate not-enrolled\n"), "{text}");
     assert!(text.contains("No gate:   conngate.io/mode is off\n"), "{text}");
-    assert!(text.contains("process not known") && !text.contains("Waits for"), "{text}");
+    assert!(text.contains("unknown process") && !text.contains("Waits for"), "{text}");
 }

@@ -92,7 +92,7 @@ fn text_of_an_agent_that_waits_says_for_what() {
     let text = text(&status, at(100));
     assert!(text.contains(": NOT READY, for"), "{text}");
     assert!(text.contains("  waits for pods: the API server cannot be reached\n"), "{text}");
-    assert!(text.contains("has not begun") && text.contains("heartbeat is 61 s old"), "{text}");
+    assert!(text.contains("has not started") && text.contains("heartbeat is 61 s old"), "{text}");
 }
 
 #[test]
