@@ -66,7 +66,21 @@ impl Envoy {
     }
 
     fn bootstrap(&self) -> Value {
-        let tcp = self.inbound.into_iter().chain([self.outbound]).map(listener);
+        // On to where they were going; those of a probe have arrived.
+        let onward = json!({
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "onward",
+                "cluster": "onward",
+            },
+        });
+        let arrived = json!({
+            "name": "envoy.filters.network.echo",
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo" },
+        });
+        let tcp =
+            self.inbound.map(|port| listener(port, &arrived)).into_iter().chain([listener(self.outbound, &onward)]);
         let listeners: Vec<_> =
             tcp.chain(self.dns.map(|port| dns(port, "upstream.example", "198.51.100.10"))).collect();
         json!({
@@ -100,8 +114,8 @@ fn address(ip: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": ip, "port_value": port } })
 }
 
-/// Sends connections on to where they were going.
-fn listener(port: u16) -> Value {
+/// A listener whose connections are `filter`'s.
+fn listener(port: u16, filter: &Value) -> Value {
     json!({
         "name": port.to_string(),
         "address": address("0.0.0.0", port),
@@ -111,14 +125,7 @@ fn listener(port: u16) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
             },
         }],
-        "filter_chains": [{ "filters": [{
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                "stat_prefix": "onward",
-                "cluster": "onward",
-            },
-        }]}],
+        "filter_chains": [{ "filters": [filter] }],
     })
 }
 
@@ -289,7 +296,8 @@ fn assert_released(namespace: &'static str, mesh: Mesh, native: bool) -> Result<
         (&mesh.name.into(), &mesh.ready_url.into())
     );
     let events = inside(&cluster, &["events", "--pod", &path])?;
-    let opened = events.lines().find(|line| line.contains("let go (ready): held ")).with_context(|| events.clone())?;
+    let opened =
+        events.lines().find(|line| line.contains("released (ready): held ")).with_context(|| events.clone())?;
     assert_eq!(opened.contains("held 0,"), native, "{events}");
     Ok(())
 }

@@ -68,7 +68,7 @@ pub(crate) fn jvm_that_asks_by_name_in_second_2_starts_at_the_first_try_though_i
     assert_eq!(container(&pod, "app")["restartCount"], 0, "{told:?}");
     assert_eq!(told?, "started\nconfigured by 198.51.100.10:80\n");
     let events = inside(&cluster, &["events", "--pod", "seed/app"])?;
-    assert!(events.contains("let go (ready): held"), "{events}");
+    assert!(events.contains("released (ready): held"), "{events}");
     Ok(())
 }
 
