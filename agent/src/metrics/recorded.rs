@@ -12,7 +12,8 @@ use std::{
 
 use conngate_common::{id::MonoTime, reason::Reason};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector, proto::MetricFamily,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
+    proto::MetricFamily,
 };
 
 use super::declared::{self, Metric};
@@ -27,6 +28,7 @@ pub const PROBE_RESULTS: [&str; 6] = ["ready", "not-ready", "refused", "unreacha
 #[derive(Clone, Debug)]
 pub struct Recorded {
     registry: Registry,
+    started_before: IntCounter,
     opened: IntCounterVec,
     probes: HistogramVec,
     ready_to_connected: Histogram,
@@ -71,6 +73,8 @@ impl Recorded {
     pub fn new() -> Self {
         let recorded = Self {
             registry: Registry::new(),
+            started_before: IntCounter::new(declared::PODS_STARTED_BEFORE.name, declared::PODS_STARTED_BEFORE.help)
+                .expect("it is declared rightly"),
             opened: counters(&declared::GATES_OPENED),
             probes: HistogramVec::new(durations(&declared::PROBE_DURATION), &declared::PROBE_DURATION.label_names())
                 .expect("it is declared rightly"),
@@ -92,7 +96,8 @@ impl Recorded {
         for result in [EventResult::Sent, EventResult::Dropped] {
             recorded.events.with_label_values(&[result.word()]);
         }
-        let all: [Box<dyn Collector>; 6] = [
+        let all: [Box<dyn Collector>; 7] = [
+            Box::new(recorded.started_before.clone()),
             Box::new(recorded.opened.clone()),
             Box::new(recorded.probes.clone()),
             Box::new(recorded.ready_to_connected.clone()),
@@ -104,6 +109,11 @@ impl Recorded {
             recorded.registry.register(collector).expect("each is declared once");
         }
         recorded
+    }
+
+    /// A pod asks for a gate, and had started before there was an agent.
+    pub fn started_before(&self) {
+        self.started_before.inc();
     }
 
     /// A gate was opened.

@@ -13,6 +13,7 @@ use super::{
     presets::Proxy,
     sidecar::Sidecar,
 };
+use crate::clock;
 
 /// What follows from a pod's object.
 #[derive(Clone, Debug)]
@@ -63,6 +64,7 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
         class: class(&container.name, container.kind),
         id: container.id.clone(),
         is_ready_proxy: container.ready && gate.as_ref().is_some_and(|gate| gate.is_proxy(&container.name)),
+        started: container.started.and_then(clock::monotonic),
     });
     let core = CorePod {
         uid: pod.uid,

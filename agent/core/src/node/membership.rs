@@ -78,6 +78,7 @@ impl Node {
         self.tell(gate, What::Gone(closed));
         self.unclassified.gone(gate);
         self.event(Event::Retired { gate });
+        self.forget_early(gate);
         self.forget(gate);
     }
 

@@ -77,7 +77,8 @@ pub(super) fn spec(policy: Policy) -> GateSpec {
 
 /// The pod of a number: an application beside its proxy.
 pub(super) fn pod(number: u64, ask: Ask) -> Pod {
-    let container = |name: &str, class| Container { name: name.to_owned(), class, id: None, is_ready_proxy: false };
+    let container =
+        |name: &str, class| Container { name: name.to_owned(), class, id: None, is_ready_proxy: false, started: None };
     Pod {
         uid: uid(number),
         namespace: "shop".to_owned(),

@@ -1,6 +1,7 @@
 //! Tests of the node: single rules, and a model in virtual time.
 
 mod classifying;
+mod early;
 mod kit;
 mod life;
 mod model;
