@@ -39,7 +39,9 @@ fn agent_whose_port_is_taken_holds_names_it_and_serves_once_it_is_free() -> Resu
             "{why}"
         );
 
-        let mut client = world.pod.container("app")?.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("gated", 1)?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
         agent.wait_for("connection held", 1)?;
         world.control_plane.release();
         assert_reached(&client.report()?, CAPTURED_V4);

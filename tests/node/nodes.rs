@@ -4,8 +4,8 @@ use std::{fs, io, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use conngate_testbed::{
-    cluster::{Cluster, NODE},
-    lab::{gated, process::Running, wait_until},
+    cluster::{CONNGATE, Cluster, NODE},
+    lab::{gated, process::Running, tool, wait_until},
 };
 use serde_json::{Value, json};
 
@@ -194,6 +194,13 @@ fn only_its_own_taint(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// `ctr image ARGUMENTS`.
+fn image(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
+    let mut ctr = cluster.exec_in_node("ctr")?;
+    ctr.args(["--namespace=k8s.io", "image"]).args(arguments);
+    tool::feed(ctr, "").map(drop)
+}
+
 pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Result<()> {
     let cluster = installed()?;
     let namespace = Namespace::new(&cluster, "rebooted", true)?;
@@ -201,6 +208,10 @@ pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Res
     for name in names(PODS) {
         namespace.wait(&name, "is ready", is_ready)?;
     }
+    // An agent comes late: its image is not there yet.
+    let kept = format!("{CONNGATE}-kept");
+    image(&cluster, &["tag", "--force", CONNGATE, &kept])?;
+    image(&cluster, &["rm", CONNGATE])?;
     for component in ["kubelet", "containerd"] {
         cluster.stop_component(component)?;
     }
@@ -208,7 +219,7 @@ pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Res
     remove_pins(&cluster)?;
 
     let mut boot = cluster.exec_in_node(gated::binary()?)?;
-    boot.args(["boot", "--cgroup-root"]).arg(cgroup(&cluster)?).stdin(Stdio::null());
+    boot.args(["boot", "--grace", "10m", "--cgroup-root"]).arg(cgroup(&cluster)?).stdin(Stdio::null());
     let mut boot = Running::start(boot)?;
     for component in ["containerd", "kubelet"] {
         cluster.start_component(component)?;
@@ -221,6 +232,8 @@ pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Res
         assert_eq!(container(&pod, "app")["restartCount"], 1, "{}", namespace.log(&name, "app", true)?);
         assert!(namespace.log(&name, "app", false)?.contains("connected"));
     }
+    assert!(!cluster.is_running("conngate"));
+    image(&cluster, &["tag", "--force", &kept, CONNGATE])?;
     wait_readyz(&cluster, "the agent is back", |status, body| status == 200 && body == "ok\n")?;
     assert_eq!(metric(&cluster, STARTED)?, 0.0, "all were held");
     Ok(())

@@ -50,7 +50,16 @@ pub struct Container {
     /// It is the proxy, and the last status calls it ready.
     pub is_ready_proxy: bool,
     /// The first start that the last status tells of, in this life of the machine.
-    pub started: Option<MonoTime>,
+    pub started: Option<Started>,
+}
+
+/// A start of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// When; statuses have whole seconds, rounded down.
+    pub at: MonoTime,
+    /// The container's id then.
+    pub id: Option<String>,
 }
 
 /// Something that whoever wrote the pod should hear, once.

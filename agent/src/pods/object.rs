@@ -154,6 +154,9 @@ pub struct ContainerState {
 pub struct Began {
     /// To the second.
     pub started_at: Option<Time>,
+    /// Of one that has ended.
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
 }
 
 /// [`ObjectMeta`] without the managed fields, which are often the larger part of it.

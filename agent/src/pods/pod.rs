@@ -102,8 +102,8 @@ pub struct Container {
     pub ready: bool,
     /// Its id in the last status seen, as `containerd://<id>`.
     pub id: Option<String>,
-    /// The first start that the last status tells of, to the second.
-    pub started: Option<SystemTime>,
+    /// The first start that the last status tells of, to the second, and the container's id then.
+    pub started: Option<(SystemTime, Option<String>)>,
 }
 
 /// What a container is for.
@@ -256,10 +256,13 @@ fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Co
 }
 
 /// The earlier one of the two starts that a status may tell of.
-fn first_start(status: &ContainerStatus) -> Option<SystemTime> {
+fn first_start(status: &ContainerStatus) -> Option<(SystemTime, Option<String>)> {
     let states = [&status.last_state, &status.state].into_iter().flatten();
     let starts = states.flat_map(|state| [&state.running, &state.terminated]).flatten();
-    starts.filter_map(|began| began.started_at.as_ref()).map(|time| time.0.into()).min()
+    let timed = starts.filter_map(|began| Some((began.started_at.as_ref()?.0.into(), began)));
+    let (at, began): (SystemTime, _) = timed.min_by_key(|(at, _)| *at)?;
+    let id = began.container_id.as_ref().or(status.container_id.as_ref()).filter(|id| id.len() <= MAX_NAME);
+    Some((at, id.cloned()))
 }
 
 /// Whether a runtime class of this name is a sandbox, by the names that their makers' documents give it: `gvisor` (GKE Sandbox),

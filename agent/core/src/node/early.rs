@@ -3,7 +3,10 @@
 //! An earlier agent, or the boot unit (`conngate boot`), whose word is still fresh has held until now, and what it held stays held
 //! for as long as it has allowed.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use conngate_common::{
     gate::{AgentEntry, ContainerClass, Mode},
@@ -11,10 +14,16 @@ use conngate_common::{
 };
 
 use super::{GRACE, Node, What};
-use crate::{backoff::after, pod::Pod};
+use crate::{
+    backoff::after,
+    pod::{Pod, Started, is_container},
+};
 
 /// What started longer ago has got over it: who installs conngate hears of the pods of the last hour only.
 const LONG_AGO: Duration = Duration::from_secs(60 * 60);
+
+/// By how much a status tells a start too early.
+const ROUNDED: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,17 +32,23 @@ pub(super) struct Early {
     since: Option<MonoTime>,
     /// The pods of which there is nothing to tell: known to an earlier agent, told, or declined.
     settled: BTreeSet<CgroupId>,
+    /// The containers that were seen to come just after that: a status says too roughly when.
+    came: BTreeSet<String>,
     /// The longer grace of whoever held before, and until when it counts.
     grace: Option<(Duration, MonoTime)>,
 }
 
 impl Early {
-    /// The container of `pod` that had started before anybody held. A status tells it in whole seconds, rounded down.
+    /// The container of `pod` that had started before anybody held.
     fn container<'a>(&self, gate: CgroupId, pod: &'a Pod) -> Option<&'a str> {
         let since = self.since.filter(|_| !self.settled.contains(&gate))?;
-        let is_early = |started: MonoTime| started < since && after(started, LONG_AGO) > since;
+        let came = |started: &Started| {
+            after(started.at, ROUNDED) > since
+                && started.id.as_ref().is_some_and(|id| self.came.iter().any(|came| is_container(id, came)))
+        };
+        let is_early = |started: &Started| started.at < since && after(started.at, LONG_AGO) > since && !came(started);
         let mut gated = pod.containers.iter().filter(|container| container.class == ContainerClass::Gated);
-        gated.find(|container| container.started.is_some_and(is_early)).map(|container| &*container.name)
+        gated.find(|container| container.started.as_ref().is_some_and(is_early)).map(|container| &*container.name)
     }
 }
 
@@ -52,6 +67,16 @@ impl Node {
     /// The programs are attached.
     pub(super) fn attached(&mut self) {
         self.early.since.get_or_insert(self.now);
+    }
+
+    /// A pod's containers are these now: what was not there when all were looked for has come since.
+    pub(super) fn note_coming(&mut self, gate: CgroupId, there: &BTreeMap<CgroupId, Option<String>>) {
+        let is_soon = |since: MonoTime| self.now < after(since, 5 * ROUNDED);
+        if self.walked && self.early.since.is_none_or(is_soon) {
+            let known: BTreeSet<_> = self.pods.there().filter(|(of, _)| *of == gate).map(|(_, id)| id).collect();
+            let came = there.iter().filter(|(cgroup, _)| !known.contains(cgroup));
+            self.early.came.extend(came.filter_map(|(_, id)| id.clone()));
+        }
     }
 
     /// The longest that an unclassified connection is held now.

@@ -84,6 +84,7 @@ impl Node {
 
     /// The containers of a pod, as they are now.
     pub(super) fn listed(&mut self, gate: CgroupId, there: BTreeMap<CgroupId, Option<String>>) {
+        self.note_coming(gate, &there);
         let (containers, changes) = self.pods.listed(gate, there);
         self.change(changes);
         if self.pods.is_gated(gate) != Some(true) {

@@ -31,7 +31,7 @@ fn earlier(stale_after: Duration, grace: Duration) -> Input {
 /// A pod whose application started then.
 fn started(policy: Policy, at: MonoTime) -> Pod {
     let mut pod = asking(policy);
-    pod.containers[0].started = Some(at);
+    pod.containers[0].started = Some(Started { at, id: Some("containerd://id-70".to_owned()) });
     pod
 }
 
@@ -72,8 +72,24 @@ fn pod_that_started_later_or_long_ago_or_is_only_observed_is_not_told() {
     assert_eq!(told_of(started(POLICY, ms(HOUR))), [] as [&str; 0]);
     assert_eq!(told_of(started(Policy { mode: Mode::Observe, ..POLICY }, ms(2 * HOUR - 1))), [] as [&str; 0]);
     let mut proxy = asking(POLICY);
-    proxy.containers[1].started = Some(ms(2 * HOUR - 1));
+    proxy.containers[1].started = Some(Started { at: ms(2 * HOUR - 1), id: None });
     assert_eq!(told_of(proxy), [] as [&str; 0], "only applications are held");
+}
+
+#[test]
+fn container_that_was_seen_to_come_is_not_told_although_its_status_is_rounded_down() {
+    let told_of = |comes_first: bool, status: u64| {
+        let mut bench = Bench::new();
+        bench.handle(ms(5_300), Input::Attached);
+        bench.handle(ms(5_300), APPEARED());
+        let (first, then) = if comes_first { (Input::Walked, there([APP])) } else { (there([APP]), Input::Walked) };
+        bench.handle(ms(5_310), first);
+        bench.handle(ms(5_700), then);
+        !early(&bench.handle(ms(7_000), told(started(POLICY, ms(status))))).is_empty()
+    };
+    assert!(!told_of(true, 5_000), "it came after all were looked for");
+    assert!(told_of(false, 5_000), "it was there when all were looked for");
+    assert!(told_of(true, 4_000), "of that second there is no doubt");
 }
 
 #[test]

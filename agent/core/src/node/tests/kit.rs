@@ -19,7 +19,7 @@ pub(super) use conngate_common::{
 pub(super) use super::super::{Fact, Found, Hooks, Input, Node, Output, What, Why};
 pub(super) use crate::{
     gate::{Answer, OnTimeout, Policy, Readiness},
-    pod::{Ask, Container, Pod},
+    pod::{Ask, Container, Pod, Started},
     spec::GateSpec,
     uid::PodUid,
     workload::{Netns, Sandbox},
