@@ -201,6 +201,32 @@ fn image(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
     tool::feed(ctr, "").map(drop)
 }
 
+/// Ends the node's pods and starts them again, behind the boot unit alone: each starts once, and is not refused.
+fn start_again(cluster: &Cluster, namespace: &Namespace) -> Result<()> {
+    for component in ["kubelet", "containerd"] {
+        cluster.stop_component(component)?;
+    }
+    cluster.end_pods()?;
+    remove_pins(cluster)?;
+    let mut boot = cluster.exec_in_node(gated::binary()?)?;
+    boot.args(["boot", "--grace", "10m", "--cgroup-root"]).arg(cgroup(cluster)?).stdin(Stdio::null());
+    let mut boot = Running::start(boot)?;
+    for component in ["containerd", "kubelet"] {
+        cluster.start_component(component)?;
+    }
+    ensure!(boot.child().wait()?.success(), "the boot unit failed");
+    for name in names(PODS) {
+        let pod = namespace.wait(&name, "has started once more and is ready", |pod| {
+            is_ready(pod) && container(pod, "app")["restartCount"].as_u64() > Some(0)
+        })?;
+        let restarts = &container(&pod, "app")["restartCount"];
+        ensure!(*restarts == 1, "{name}: {restarts} restarts: {}", namespace.log(&name, "app", true)?);
+        ensure!(namespace.log(&name, "app", false)?.contains("connected"), "{name} has connected");
+    }
+    ensure!(!cluster.is_running("conngate"), "nobody else has held");
+    Ok(())
+}
+
 pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Result<()> {
     let cluster = installed()?;
     let namespace = Namespace::new(&cluster, "rebooted", true)?;
@@ -212,28 +238,9 @@ pub(crate) fn node_that_starts_again_with_the_boot_unit_refuses_nothing() -> Res
     let kept = format!("{CONNGATE}-kept");
     image(&cluster, &["tag", "--force", CONNGATE, &kept])?;
     image(&cluster, &["rm", CONNGATE])?;
-    for component in ["kubelet", "containerd"] {
-        cluster.stop_component(component)?;
-    }
-    cluster.end_pods()?;
-    remove_pins(&cluster)?;
-
-    let mut boot = cluster.exec_in_node(gated::binary()?)?;
-    boot.args(["boot", "--grace", "10m", "--cgroup-root"]).arg(cgroup(&cluster)?).stdin(Stdio::null());
-    let mut boot = Running::start(boot)?;
-    for component in ["containerd", "kubelet"] {
-        cluster.start_component(component)?;
-    }
-    assert!(boot.child().wait()?.success());
-    for name in names(PODS) {
-        let pod = namespace.wait(&name, "has started once more and is ready", |pod| {
-            is_ready(pod) && container(pod, "app")["restartCount"].as_u64() > Some(0)
-        })?;
-        assert_eq!(container(&pod, "app")["restartCount"], 1, "{}", namespace.log(&name, "app", true)?);
-        assert!(namespace.log(&name, "app", false)?.contains("connected"));
-    }
-    assert!(!cluster.is_running("conngate"));
+    let outcome = start_again(&cluster, &namespace);
     image(&cluster, &["tag", "--force", &kept, CONNGATE])?;
+    outcome?;
     wait_readyz(&cluster, "the agent is back", |status, body| status == 200 && body == "ok\n")?;
     assert_eq!(metric(&cluster, STARTED)?, 0.0, "all were held");
     Ok(())
