@@ -190,7 +190,8 @@ fn only_its_own_taint(cluster: &Cluster) -> Result<()> {
     }
     assert_eq!(patch(cluster, &bound, NODE, &replace(json!([other])))?, Ok(()));
     assert_eq!(node.keys()?, ["x"]);
-    assert_eq!(another.keys()?, ["x", KEY, KEY]);
+    let kept = another.keys()?.into_iter().filter(|key| key == KEY).count();
+    assert_eq!(kept, 2, "the other node's stay");
     Ok(())
 }
 
