@@ -258,6 +258,12 @@ fn attach(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> 
     loaded.detach();
     loaded.attach(&PROGRAMS, &kubepods.path, top(&kubepods.path))?;
     conditions.degraded_because(Part::Pins, loaded.pin());
+    say_lacks(loaded, conditions);
+    Ok(())
+}
+
+/// Names what is left out.
+pub(super) fn say_lacks(loaded: &Loaded, conditions: &Conditions) {
     let lacks: Vec<_> = loaded
         .lacks()
         .iter()
@@ -265,7 +271,6 @@ fn attach(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> 
         .map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means))
         .collect();
     conditions.degraded_because(Part::Kernel, (!lacks.is_empty()).then(|| lacks.join("; ")));
-    Ok(())
 }
 
 /// Where unknown pods are captured, and whose listeners are announced: the ports of every mesh that has a preset.
