@@ -27,6 +27,18 @@ pub fn wall(time: MonoTime) -> SystemTime {
     }
 }
 
+/// The moment on the kernel's clock of a time of the wall clock; `None`: the machine was not there yet.
+#[must_use]
+pub fn monotonic(time: SystemTime) -> Option<MonoTime> {
+    let (monotonic, wall) = (now(), SystemTime::now());
+    let distance = |duration: Duration| u64::try_from(duration.as_nanos()).ok();
+    match wall.duration_since(time) {
+        Ok(ago) => monotonic.0.checked_sub(distance(ago)?),
+        Err(ahead) => monotonic.0.checked_add(distance(ahead.duration())?),
+    }
+    .map(MonoTime)
+}
+
 /// The kernel's timer frequency in jiffies per second: the resolution of the coarse clocks is one tick.
 ///
 /// # Panics
@@ -44,6 +56,15 @@ fn nanos(time: nix::sys::time::TimeSpec) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moment_is_the_same_on_both_clocks_and_there_is_none_before_the_machine_began() {
+        let moment = MonoTime(now().0 / 2);
+        let again = monotonic(wall(moment)).unwrap();
+        // Each of the two reads both clocks, one after the other.
+        assert!(again.0.abs_diff(moment.0) < 1_000_000_000, "{moment:?} {again:?}");
+        assert_eq!(monotonic(SystemTime::UNIX_EPOCH), None);
+    }
 
     #[test]
     fn clock_ticks_at_a_frequency_that_kernels_are_built_with() {

@@ -116,24 +116,17 @@ impl Driver {
         recorded: Recorded,
         probes: Handle,
     ) -> io::Result<Self> {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let (hz, syn_linear_timeouts) = (bpf.features.hz, bpf.features.syn_linear_timeouts);
         let now = clock::now();
         let mut node = Node::new(now, settings.probe_budget);
+        if let Some(earlier) = bpf.maps.agent() {
+            node.handle(now, Input::Earlier(earlier));
+        }
         node.handle(now, Input::Inherited { gates: bpf.maps.gates(), containers: bpf.maps.containers() });
         let agent = AgentEntry {
-            heartbeat: now,
-            stale_after_ns: nanos(STALE_AFTER),
-            grace_ns: nanos(GRACE),
-            abi: ABI_VERSION,
-            epoch: bpf.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
+            grace_ns: nanos(node.grace()),
             closed_gates: node.closed_gates(),
-            hz,
-            syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(hz) / 1_000_000_000).unwrap_or(0),
-            syn_linear_timeouts,
-            pod_levels: settings.pod_levels,
             shared_parents: settings.shared_parents,
-            capture_ports: settings.capture_ports,
+            ..agent_entry(&bpf, settings.pod_levels, settings.capture_ports)
         };
         bpf.maps.write_agent(agent).map_err(io::Error::other)?;
         let (looks, looked) = Looks::start(worker.clone())?;
@@ -377,6 +370,7 @@ impl Driver {
 
     fn beat(&mut self) {
         self.agent.heartbeat = clock::now();
+        self.agent.grace_ns = nanos(self.node.grace());
         match self.bpf.maps.write_agent(self.agent) {
             Ok(()) => self.recorded.beat(self.agent.heartbeat),
             Err(error) => {
@@ -384,6 +378,32 @@ impl Driver {
             }
         }
     }
+}
+
+/// What an agent says of itself that knows of no pod yet, and follows whoever was there before.
+#[must_use]
+pub fn agent_entry(bpf: &Loaded, pod_levels: [u32; 2], capture_ports: CapturePorts) -> AgentEntry {
+    let (hz, syn_linear_timeouts) = (bpf.features.hz, bpf.features.syn_linear_timeouts);
+    AgentEntry {
+        heartbeat: clock::now(),
+        stale_after_ns: nanos(STALE_AFTER),
+        grace_ns: nanos(GRACE),
+        shared_parents: [CgroupId::default(); MAX_SHARED_PARENTS],
+        abi: ABI_VERSION,
+        epoch: bpf.maps.agent().map_or(0, |earlier| earlier.epoch).wrapping_add(1).max(1),
+        closed_gates: 0,
+        hz,
+        syn_rto_jiffies: u32::try_from(nanos(FIRST_SYN_TIMEOUT) * u64::from(hz) / 1_000_000_000).unwrap_or(0),
+        syn_linear_timeouts,
+        pod_levels,
+        capture_ports,
+    }
+}
+
+/// As the kernel counts.
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The cgroups of the QoS classes as the kernel reads them; those that find no room are taken for pods that nobody knows.

@@ -44,7 +44,13 @@ fuzz_target!(|input: Input| {
         labels: BTreeMap::new(),
         node_name: None,
         annotations,
-        containers: vec![Container { name: input.container, kind: ContainerKind::App, ready: false, id: None }],
+        containers: vec![Container {
+            name: input.container,
+            kind: ContainerKind::App,
+            ready: false,
+            id: None,
+            started: None,
+        }],
         sidecars: Proxy::ALL
             .into_iter()
             .zip(input.proxies)

@@ -1,13 +1,20 @@
 //! /metrics: every declared metric is moved by something that really happens, and a pod's own series go with the pod.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result};
 use conngate_testbed::{
     lab::{Agent, KubePod, Node, Qos, kubelet::KUBEPODS, wait_until},
     report::{Connection, Summary},
 };
+use conngate_view::Time;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::{
     agent_dns::{Dns, look_up},
@@ -63,6 +70,9 @@ fn agent_every_declared_metric_is_moved() -> Result<()> {
                 let mut observed = KubePod::new(world.node, world.netns, Qos::BestEffort)?;
                 observed.annotate("mode", Some("observe"));
                 observed.tell()?;
+                let started = Time(SystemTime::now() - Duration::from_secs(60));
+                let status = json!({ "name": "app", "state": { "running": { "startedAt": started } } });
+                world.pod.manifest()["status"] = json!({ "containerStatuses": [status] });
                 world.pod.tell()?;
                 agent.wait_for("gated", 2)?;
                 let other = observed.container("app")?;

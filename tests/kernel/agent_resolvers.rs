@@ -8,9 +8,8 @@ use conngate_common::counter::Counter;
 use conngate_testbed::lab::{
     self, Agent, Gated, KubePod, Node, Pod, Qos,
     client::Client,
+    dns_proxy,
     kubelet::Container,
-    process,
-    redirect::PROXY_ID,
     resolver::{ANSWERED, Resolver, STARTED},
 };
 

@@ -1,12 +1,12 @@
 //! What the agent lacks: its port, memory, room in a map; and pins of another ABI. Connections go on.
 
-use std::{fs, net::TcpListener, process::Stdio};
+use std::{fs, net::TcpListener};
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData};
 use conngate_common::{ABI_VERSION, gate::ContainerEntry};
 use conngate_testbed::{
-    lab::{Agent, Node, Qos, agent, upstream::raise_file_limit, wait_until},
+    lab::{Agent, Node, Qos, http, upstream::raise_file_limit, wait_until},
     report::{CONNECTED, Connection},
 };
 
@@ -26,17 +26,29 @@ fn containers(node: &Node) -> Result<HashMap<MapData, u64, [u8; size_of::<Contai
 }
 
 #[test]
-fn agent_whose_port_is_taken_ends_and_names_it() -> Result<()> {
+fn agent_whose_port_is_taken_holds_names_it_and_serves_once_it_is_free() -> Result<()> {
     initializing(Qos::Burstable, |world| {
+        world.pod.tell()?;
         let taken = TcpListener::bind("127.0.0.1:0")?;
-        let address = taken.local_addr()?.to_string();
-        let mut command = agent::command(world.node)?;
-        command.args(["--pod-source", "file", "--listen", &address]).arg("--pod-manifests").arg(world.node.manifests());
-        command.arg("--cgroup-root").arg(world.node.cgroup().path()).arg("--socket").arg(world.node.socket());
-        let ended = command.stdin(Stdio::null()).output()?;
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(125), "{said}");
-        assert!(said.contains(&format!("cannot listen on {address} (--listen)")) && said.contains("in use"), "{said}");
+        let address = taken.local_addr()?;
+        let agent = Agent::begin_at(world.node, address, &[], |_| {})?;
+        let named = agent.wait_for("degraded", 1)?;
+        let why = named[0]["why"].as_str().context("a reason")?;
+        assert!(
+            why.starts_with(&format!("cannot listen on {address} (--listen): ")) && why.contains("in use"),
+            "{why}"
+        );
+
+        agent.wait_for("gated", 1)?;
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
+
+        drop(taken);
+        agent.wait_for("serving /healthz, /readyz and /metrics", 1)?;
+        assert_eq!(http::fetch(address, "/healthz")?, (200, "ok\n".to_owned()));
         Ok(())
     })
 }

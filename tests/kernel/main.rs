@@ -3,6 +3,7 @@
 
 mod agent_asked;
 mod agent_attacks;
+mod agent_boot;
 mod agent_change;
 mod agent_containers;
 mod agent_crowded;

@@ -15,14 +15,19 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use conngate_testbed::{
-    lab::{Cgroup, Gated, Node, Pod, agent, client},
+    lab::{Agent, Cgroup, Gated, Node, Pod, Qos, agent, client},
     report::Connection,
 };
 
-use crate::world::{CAPTURED_V4, CAPTURED_V6, assert_reached, finish, initializing};
+use crate::{
+    agent_world,
+    world::{CAPTURED_V4, CAPTURED_V6, assert_reached, finish, initializing},
+};
 
 /// `BPF_PROG_ATTACH` in include/uapi/linux/bpf.h.
 const PROG_ATTACH: libc::c_long = 8;
+/// `BPF_PROG_DETACH`, likewise.
+const PROG_DETACH: libc::c_long = 9;
 /// Attach types, likewise.
 const EGRESS: u32 = 1;
 const SOCK_OPS: u32 = 3;
@@ -72,6 +77,15 @@ fn occupy(cgroup: &Cgroup, attach_type: u32, flags: u32) -> Result<u32> {
     // SAFETY: the kernel reads `size_of::<Attach>()` bytes at `attach`, which lives until the call returns.
     let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attach, size_of::<Attach>()) };
     if result == 0 { Ok(id) } else { Err(io::Error::last_os_error()).context("cannot attach") }
+}
+
+/// Detaches what [`occupy`] has attached.
+fn vacate(cgroup: &Cgroup, attach_type: u32) -> Result<()> {
+    let directory = File::open(cgroup.path())?;
+    let attach = Attach { target: directory.as_raw_fd().cast_unsigned(), program: 0, attach_type, flags: 0 };
+    // SAFETY: as above.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_DETACH, &raw const attach, size_of::<Attach>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()).context("cannot detach") }
 }
 
 /// What `conngate check` prints in `cgroup`, and whether it finds that connections can be held.
@@ -196,6 +210,48 @@ fn egress_held_by_another_nothing_is_started_and_it_says_who() -> Result<()> {
             let error = gated.events("error")[0]["error"].to_string();
             assert!(error.contains(&path) && error.contains("cgroup_skb/egress"), "{error}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn hooks_that_others_take_later_are_left_to_them_and_taken_again_once_they_have_gone() -> Result<()> {
+    agent_world::initializing(Qos::Burstable, |world| {
+        let _statistics = enable_stats(Stats::RunTime)?;
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let above = world.node.cgroup();
+        let theirs = [(INET4_CONNECT, FLAGLESS), (SOCK_OPS, ALLOW_OVERRIDE), (SETSOCKOPT, FLAGLESS)];
+        let ids: Vec<_> = theirs.iter().map(|(hook, flags)| occupy(above, *hook, *flags)).collect::<Result<_>>()?;
+        let path = above.path().display().to_string();
+        let named = |text: &str| {
+            let hooks = ["connect4: a program", "sock_ops: a program", "setsockopt: a program"];
+            text.contains(&path) && hooks.iter().all(|hook| text.contains(hook))
+        };
+        agent.wait_readyz("degraded, and by whom", |status, text| status == 200 && named(text))?;
+
+        let app = world.pod.container("app")?;
+        let mut client = app.connect(CAPTURED_V4, &[])?;
+        agent.wait_for("connection held", 1)?;
+        let runs = |id: u32| {
+            let programs = loaded_programs().flatten();
+            programs.filter(|program| program.id() == id).map(|program| program.run_count()).sum::<u64>()
+        };
+        assert!(runs(ids[0]) > 0 && runs(ids[1]) > 0, "theirs saw the connection");
+
+        for (hook, _) in theirs {
+            vacate(above, hook)?;
+        }
+        agent.wait_readyz("nothing is left out", |status, text| status == 200 && !text.contains(&path))?;
+        world.control_plane.release();
+        assert_reached(&client.report()?, CAPTURED_V4);
+
+        occupy(above, EGRESS, ALLOW_OVERRIDE)?;
+        agent.wait_readyz("nothing can be held", |status, text| {
+            status == 503 && text.contains("programs: ") && text.contains("cgroup_skb/egress") && text.contains(&path)
+        })?;
+        vacate(above, EGRESS)?;
+        agent.wait_readyz("it holds again", |status, _| status == 200)?;
         Ok(())
     })
 }

@@ -51,7 +51,7 @@ pub(crate) fn install_unready(cluster: &Cluster, values: &[&str]) -> Result<()> 
 }
 
 /// The node's cgroup in the cgroup2 hierarchy: another cluster may run beside it on this machine.
-fn cgroup(cluster: &Cluster) -> Result<PathBuf> {
+pub(crate) fn cgroup(cluster: &Cluster) -> Result<PathBuf> {
     let directories = cluster.place().remains()?;
     let unified = directories.into_iter().find(|directory| directory.join("cgroup.controllers").exists());
     unified.context("the node has a cgroup in the cgroup2 hierarchy")
@@ -71,14 +71,13 @@ pub(crate) fn agent(cluster: &Cluster) -> Result<Value> {
     alive.next_back().cloned().context("there is no agent")
 }
 
-/// The agent's address, which it keeps as long as its pod lives.
-pub(crate) fn address(cluster: &Cluster) -> Result<String> {
-    let agent = agent(cluster)?;
-    Ok(agent["status"]["podIP"].as_str().context("the agent has an address")?.to_owned())
+/// What the agent answers at `path`, such as `/readyz`, on the node's loopback: status and body.
+pub(crate) fn ask(cluster: &Cluster, path: &str) -> Result<(u16, String)> {
+    ask_at(cluster, "127.0.0.1", path)
 }
 
-/// What the agent at `address` answers at `path`, such as `/readyz`: status and body.
-pub(crate) fn ask(cluster: &Cluster, address: &str, path: &str) -> Result<(u16, String)> {
+/// As [`ask`], at another address of the node.
+pub(crate) fn ask_at(cluster: &Cluster, address: &str, path: &str) -> Result<(u16, String)> {
     let mut curl = cluster.exec_in_node("curl")?;
     curl.args(["--silent", "--max-time", "5", "--write-out", "\n%{http_code}"]);
     let output = curl.arg(format!("http://{address}:{PORT}{path}")).output()?;
@@ -89,27 +88,9 @@ pub(crate) fn ask(cluster: &Cluster, address: &str, path: &str) -> Result<(u16, 
 
 /// Waits until /readyz is as `wanted`; gives its body.
 pub(crate) fn wait_readyz(cluster: &Cluster, what: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<String> {
-    wait_answer(what, || ask(cluster, &address(cluster)?, "/readyz"), wanted)
-}
-
-/// As [`wait_readyz`], of the agent at `address`: also while the API server is away.
-pub(crate) fn wait_readyz_at(
-    cluster: &Cluster,
-    address: &str,
-    what: &str,
-    wanted: impl Fn(u16, &str) -> bool,
-) -> Result<String> {
-    wait_answer(what, || ask(cluster, address, "/readyz"), wanted)
-}
-
-fn wait_answer(
-    what: &str,
-    ask: impl Fn() -> Result<(u16, String)>,
-    wanted: impl Fn(u16, &str) -> bool,
-) -> Result<String> {
     let mut last = String::new();
     let found = wait_until(PATIENCE, what, || {
-        let (status, body) = ask().ok()?;
+        let (status, body) = ask(cluster, "/readyz").ok()?;
         last = format!("{status}: {body}");
         wanted(status, &body).then_some(body)
     });

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     application::{MODE, REFUSED, WEB, connections, connects, gated, hasty, never_ready, tireless, wait_held},
-    install::{address, ask, installed, log},
+    install::{ask, installed, log},
     pods::{NATIVE_SIDECAR, Namespace, PATIENCE, container, is_ready},
 };
 
@@ -122,7 +122,7 @@ pub(crate) fn pod_deleted_in_mid_hold_ends_and_leaves_no_gate() -> Result<()> {
         let gates = gates(&cluster).ok()?;
         own.iter().all(|gate| !gates.contains(gate)).then_some(())
     })?;
-    let (status, body) = ask(&cluster, &address(&cluster)?, "/readyz")?;
+    let (status, body) = ask(&cluster, "/readyz")?;
     assert_eq!(status, 200, "{body}");
     assert!(log(&cluster)?.lines().any(|line| line.contains("gated-deleted/app") && line.contains("terminating")));
 

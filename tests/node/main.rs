@@ -14,6 +14,7 @@ mod kubectl;
 mod manifests;
 mod meshes;
 mod modes;
+mod nodes;
 mod operate;
 mod pods;
 mod policy;
@@ -99,11 +100,16 @@ fn main() -> ExitCode {
         sources::kubelet_and_containerd_started_anew_change_nothing_for_pods_and_new_ones_are_gated,
         operate::prometheus_scrapes_the_agent_its_rules_hold_and_every_panel_has_data,
         operate::command_line_answers_inside_of_the_daemon_set,
+        operate::agents_port_is_the_loopbacks_alone_unless_somebody_else_is_to_ask,
         operate::helm_test_asks_every_agent,
         operate::log_at_its_usual_level_has_one_line_for_each_gate,
         operate::gate_that_times_out_says_on_the_pod_what_was_not_ready,
         kubectl::plugin_merges_the_answers_of_two_nodes_and_names_what_does_not_answer,
         kubectl::plugin_explains_reports_and_opens_a_held_pod_in_a_terminal,
+        nodes::pods_of_a_tainted_node_wait_for_the_agent_and_none_is_refused,
+        nodes::pods_that_are_there_before_the_agent_have_an_event_each,
+        nodes::agents_account_takes_its_own_nodes_startup_taint_off_and_changes_nothing_else,
+        nodes::node_that_starts_again_with_the_boot_unit_refuses_nothing,
         rollout::upgrade_in_mid_hold_refuses_nothing_and_the_new_agent_opens_the_gate,
         rollout::agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_the_gate,
         rollout::uninstall_after_detach_on_exit_leaves_nothing_pinned,

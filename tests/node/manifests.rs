@@ -38,7 +38,7 @@ fn values() -> Value {
         "listen": { "address": "::", "port": 9000 },
         "log": { "format": "json", "filter": "conngate=debug" },
         "extraArgs": ["--bpf-log=1"], "extraEnv": [{ "name": "X", "value": "y" }],
-        "hostNetwork": true, "priorityClassName": "high", "resourceQuota": { "enabled": true },
+        "hostNetwork": false, "priorityClassName": "high", "resourceQuota": { "enabled": true },
         "defaults": [{ "mode": "hold", "podSelector": { "matchLabels": { "a": "b" } } }],
         "admissionPolicy": { "enabled": true, "action": "Deny" },
         "nodeSelector": { "mesh": "yes" },

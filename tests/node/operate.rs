@@ -5,15 +5,16 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use conngate_testbed::{
-    cluster::Cluster,
+    cluster::{Cluster, NODE_V4},
     dashboard::{expressions, filled},
     lab::{process::Running, tool::feed, wait_until},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    install::{NAMESPACE, address, agent, ask, install, installed, log},
+    install::{NAMESPACE, agent, ask_at, install, installed, log},
     pods::{Namespace, PATIENCE, is_ready},
+    shared::cluster,
     workload::{assert_gated, eager, switched, turn_on, wait_held},
 };
 
@@ -36,7 +37,7 @@ impl<'a> Prometheus<'a> {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).context("Prometheus' directory")?;
         fs::write(directory.join("rules.yaml"), fs::read(chart("files/rules.yaml"))?)?;
-        let target = format!("{}:9477", address(cluster)?);
+        let target = format!("{NODE_V4}:9477");
         let labels =
             json!({ "node": "conngate-node", "namespace": NAMESPACE, "pod": agent(cluster)?["metadata"]["name"] });
         let configuration = json!({
@@ -94,7 +95,8 @@ fn chart(file: &str) -> std::path::PathBuf {
 }
 
 pub(crate) fn prometheus_scrapes_the_agent_its_rules_hold_and_every_panel_has_data() -> Result<()> {
-    let cluster = installed()?;
+    let cluster = cluster()?;
+    install(&cluster, &["service.enabled=true"])?;
     let prometheus = Prometheus::start(&cluster)?;
     let namespace = Namespace::new(&cluster, "scraped", true)?;
     assert_gated(&cluster, &namespace, "app")?;
@@ -126,7 +128,7 @@ pub(crate) fn prometheus_scrapes_the_agent_its_rules_hold_and_every_panel_has_da
         assert_eq!(rule["health"], "ok", "{rule}");
         assert_eq!(rule["state"], "inactive", "nothing is wrong: {rule}");
     }
-    let (status, metrics) = ask(&cluster, &address(&cluster)?, "/metrics")?;
+    let (status, metrics) = ask_at(&cluster, NODE_V4, "/metrics")?;
     assert_eq!(status, 200);
     let mut promtool = cluster.exec_in_node("promtool")?;
     promtool.args(["check", "metrics"]);
@@ -178,8 +180,26 @@ pub(crate) fn command_line_answers_inside_of_the_daemon_set() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn agents_port_is_the_loopbacks_alone_unless_somebody_else_is_to_ask() -> Result<()> {
+    let cluster = cluster()?;
+    // curl's way to say that there was no answer.
+    for (values, elsewhere) in [(&[][..], 0), (&["service.enabled=true"], 200)] {
+        install(&cluster, values)?;
+        assert_eq!(ask_at(&cluster, NODE_V4, "/readyz")?.0, elsewhere);
+        assert_eq!(ask_at(&cluster, "127.0.0.1", "/readyz")?.0, 200 - elsewhere);
+    }
+    install(&cluster, &["hostNetwork=false"])?;
+    let pod = agent(&cluster)?;
+    let address = pod["status"]["podIP"].as_str().context("the agent has an address")?;
+    assert!(!address.starts_with("192.0.2."), "{address}");
+    assert_eq!(ask_at(&cluster, address, "/readyz")?.0, 200);
+    assert_eq!(ask_at(&cluster, NODE_V4, "/readyz")?.0, 0);
+    Ok(())
+}
+
 pub(crate) fn helm_test_asks_every_agent() -> Result<()> {
-    let cluster = installed()?;
+    let cluster = cluster()?;
+    install(&cluster, &["service.enabled=true"])?;
     let said = cluster.helm(&["test", "conngate", "--namespace", NAMESPACE, "--logs", "--timeout", "120s"])?;
     assert!(said.contains("Succeeded") && said.contains(":9477 ready, "), "{said}");
     Ok(())

@@ -114,6 +114,8 @@ pub(crate) fn agents_account_has_the_rights_of_the_chart_and_no_others() -> Resu
         let answer = can.args(["auth", "can-i", ACCOUNT]).args(words).output()?;
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "no", "{denied:?}");
     }
+    install(&cluster, &["podSource=apiserver", "namespaceAnnotations=false", "startupTaint.enabled=true"])?;
+    assert_eq!(rights(&cluster)?, ["events.events.k8s.io [create]", "nodes [get patch]", "pods [list watch]"]);
     install(&cluster, &["podSource=apiserver", "namespaceAnnotations=false"])?;
     assert_eq!(rights(&cluster)?, ["events.events.k8s.io [create]", "pods [list watch]"]);
     Ok(())

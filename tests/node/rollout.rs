@@ -25,7 +25,7 @@ const MANY: &str = "conngate-test-client connect --count 100 --no-greeting 198.5
 const SYN_SENT: &str = "02";
 
 /// Where the node's programs and maps are pinned.
-const PINS: &str = "/sys/fs/bpf/conngate";
+pub(crate) const PINS: &str = "/sys/fs/bpf/conngate";
 
 /// Holds a hundred connections, lets `disturb` happen, and lets the proxy start: none was refused.
 fn hundred_are_held_while(name: &'static str, disturb: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
@@ -93,7 +93,7 @@ pub(crate) fn agent_killed_in_mid_hold_refuses_nothing_and_its_successor_opens_t
     })
 }
 
-fn uninstall(cluster: &Cluster) -> Result<()> {
+pub(crate) fn uninstall(cluster: &Cluster) -> Result<()> {
     cluster.helm(&["uninstall", "conngate", "--namespace", NAMESPACE, "--wait"])?;
     wait_until(PATIENCE, "the agent is gone", || (!cluster.is_running("conngate")).then_some(()))
 }

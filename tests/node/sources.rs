@@ -9,7 +9,7 @@ use conngate_testbed::{cluster::Cluster, lab::wait_until};
 use serde_json::Value;
 
 use crate::{
-    install::{address, agent, install, installed, wait_readyz, wait_readyz_at},
+    install::{agent, install, installed, wait_readyz},
     pods::{Namespace, PATIENCE, container},
     rights::{replace_agent, take_away},
     workload::{assert_gated, output, said, steady_agent, switched, turn_on, wait_agent_says, wait_held},
@@ -100,10 +100,9 @@ fn api_server_goes_and_comes(name: &'static str, values: &[&str], away: impl Fn(
     namespace.create(switched(&namespace, "known"))?;
     let pod = wait_held(&namespace, "known")?;
     let before = steady_agent(&cluster)?;
-    let address = address(&cluster)?;
     cluster.stop_component("kube-apiserver")?;
     let outcome = (|| {
-        wait_readyz_at(&cluster, &address, "the API server's absence is named", away)?;
+        wait_readyz(&cluster, "the API server's absence is named", away)?;
         turn_on(&cluster, &pod)?;
         wait_agent_says(&cluster, &before, "the gate opens", |text| said(text, "gate opened", &pod))?;
         wait_until(PATIENCE, "the application is connected", || {

@@ -1,6 +1,6 @@
 //! A pod, as far as it matters for its gate: everything that follows from its object alone is decided already.
 
-use conngate_common::gate::ContainerClass;
+use conngate_common::{gate::ContainerClass, id::MonoTime};
 
 use crate::{spec::GateSpec, uid::PodUid};
 
@@ -49,6 +49,17 @@ pub struct Container {
     pub id: Option<String>,
     /// It is the proxy, and the last status calls it ready.
     pub is_ready_proxy: bool,
+    /// The first start that the last status tells of, in this life of the machine.
+    pub started: Option<Started>,
+}
+
+/// A start of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// When; statuses have whole seconds, rounded down.
+    pub at: MonoTime,
+    /// The container's id then.
+    pub id: Option<String>,
 }
 
 /// Something that whoever wrote the pod should hear, once.

@@ -281,6 +281,12 @@ impl PodTable {
         self.gates.get(&gate).copied()
     }
 
+    /// The gate of a pod, once its cgroup is there.
+    #[must_use]
+    pub fn gate(&self, uid: PodUid) -> Option<CgroupId> {
+        self.entries.get(&uid)?.gate
+    }
+
     /// Every gate, and the UID after which its cgroup is named.
     pub fn gates(&self) -> impl Iterator<Item = (CgroupId, PodUid)> {
         self.gates.iter().map(|(gate, uid)| (*gate, *uid))

@@ -130,6 +130,45 @@ impl Loaded {
         Ok(())
     }
 
+    /// Where egress is attached.
+    #[must_use]
+    pub fn gated(&self) -> Option<PathBuf> {
+        self.attached.get(&Name::Egress).cloned()
+    }
+
+    /// Leaves to others the hooks that they have taken since ours were attached, and takes again those that they have left; says
+    /// whether anything is different now.
+    ///
+    /// # Errors
+    /// When somebody else has egress: ours is detached, for theirs would not run.
+    pub fn look_around(&mut self, gated: &Path, root: &Path) -> Result<bool, AttachError> {
+        let before = self.left_out.clone();
+        let free: Vec<_> = before.keys().copied().collect();
+        self.attach(&free, gated, root)?;
+        for name in self.attached.keys().copied().collect::<Vec<_>>() {
+            let Ok(Some(who)) = query::conflict(gated, root, Hook::of(name)) else { continue };
+            self.make_way(name)?;
+            if name == Name::Egress {
+                return Err(AttachError::Conflict(who));
+            }
+            self.left_out.insert(name, who);
+        }
+        Ok(self.left_out != before)
+    }
+
+    /// Detaches the program `name` wherever it is.
+    fn make_way(&mut self, name: Name) -> Result<(), AttachError> {
+        self.links.retain(|(attached, _)| *attached != name);
+        self.attached.remove(&name);
+        if name == Name::SetSockOpt {
+            for gate in self.datagrams.keys().copied().collect::<Vec<_>>() {
+                self.release_datagrams(gate);
+            }
+        }
+        let Some(path) = self.pins.as_ref().map(|pins| pins.link(name)) else { return Ok(()) };
+        pins::remove(&path).map_err(|source| AttachError::Stays { program: name, path, source })
+    }
+
     /// Puts the program `name` into the link at `path`, if that hangs on `cgroup`. False: a new link is to replace it.
     pub(super) fn take_over(&mut self, name: Name, cgroup: &Path, path: &Path) -> bool {
         self.try_to_take_over(name, cgroup, path).unwrap_or_else(|error| {

@@ -22,10 +22,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log for `verb`: the agent says what it does, the others only what is wrong.
+/// Begins to log for `verb`: the agent, and what runs before it, says what it does, the others only what is wrong.
 pub fn begin(verb: &Verb) {
     let (level, format) = match verb {
         Verb::Agent(options) => ("info", options.log_format),
+        Verb::Boot(_) => ("info", LogFormat::Text),
         Verb::Run(_)
         | Verb::Check(_)
         | Verb::Status(_)

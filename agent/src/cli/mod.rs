@@ -3,6 +3,7 @@
 //! Knows nothing of how a verb does its work.
 
 pub mod agent;
+pub mod boot;
 pub mod bugreport;
 pub mod check;
 pub mod client;
@@ -42,6 +43,8 @@ pub enum Verb {
     Run(run::Options),
     /// Gate the pods of this node that ask for it.
     Agent(Box<agent::Options>),
+    /// Hold what starts on this node before the agent: for a unit that runs before the kubelet.
+    Boot(boot::Options),
     /// Check whether this machine can hold connections, and what each finding means.
     Check(check::Options),
     /// Show this node's agent and its gates.
@@ -101,6 +104,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Run(options) => return run::run(options),
             Verb::Agent(options) => return agent::agent(*options),
+            Verb::Boot(options) => boot::hold(options),
             Verb::Check(options) => check::check(&options),
             Verb::Status(options) => status::status(&options),
             Verb::Explain(options) => explain::explain(&options),

@@ -148,7 +148,11 @@ impl Entry {
             What::Gone => {
                 return self.life.take().map(|life| Life { gone: Some(time), ..life });
             }
-            What::Container { .. } | What::Opened { .. } | What::Terminating | What::Missed { .. } => {}
+            What::Container { .. }
+            | What::StartedBeforeAgent { .. }
+            | What::Opened { .. }
+            | What::Terminating
+            | What::Missed { .. } => {}
         }
         None
     }
@@ -162,6 +166,9 @@ fn decision(what: &What) -> Option<(String, Option<String>)> {
             Some((format!("gate {state}{mode}"), Some(reason.clone())))
         }
         What::Container { container, class } => Some((format!("container {container:?} identified: {class}"), None)),
+        What::StartedBeforeAgent { container } => {
+            Some((format!("container {container:?} started before anything held connections here"), None))
+        }
         What::Listening => Some(("a listener appeared on a capture port".to_owned(), None)),
         What::Opened { reason, held, waiting, longest_seconds } => {
             let what =

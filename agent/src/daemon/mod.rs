@@ -5,6 +5,7 @@
 //! - What it leaves behind on SIGTERM works without it: programs, maps and gates stay pinned for the successor.
 
 mod answers;
+pub mod boot;
 mod journal;
 mod run;
 mod start;
@@ -37,6 +38,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Which pods get series of their own.
     pub series: PodSeries,
+    /// The key of the taint that keeps pods off this node until the agent is ready.
+    pub startup_taint: Option<String>,
     /// Bytes of the ring buffer; `None`: as the object has it.
     pub ring_buffer: Option<u32>,
     /// Probes per second.

@@ -16,8 +16,12 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::journal::Journal;
+use super::{
+    journal::Journal,
+    start::{say_lacks, top},
+};
 use crate::{
+    bpf::attach::AttachError,
     clock,
     driver::{Driver, Request, shared_parents},
     metrics::Recorded,
@@ -55,6 +59,9 @@ pub(super) enum DaemonError {
     /// The event loop failed.
     #[error("the event loop fails")]
     Loop(#[from] io::Error),
+    /// Somebody else has taken the hook without which nothing is held.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
 }
 
 /// A pod as sources have told of it last.
@@ -111,7 +118,7 @@ impl Daemon {
                 }
                 Some(event) = self.told.recv() => self.source_says(event),
                 Some(question) = self.questions.recv() => self.answer(question),
-                _ = self.sweep.tick() => self.look_through(),
+                _ = self.sweep.tick() => self.look_through()?,
             }
             self.turned();
         }
@@ -205,7 +212,7 @@ impl Daemon {
     }
 
     /// What the agent lacks, and tries again to have.
-    fn look_through(&mut self) {
+    fn look_through(&mut self) -> Result<(), AttachError> {
         let overdue = self.driver.node().overdue();
         let untold = (overdue != 0)
             .then(|| format!("no source has reported {overdue} pods for a minute: is --node-name correct?"));
@@ -216,7 +223,13 @@ impl Daemon {
             format!("not written yet, retrying: {gates} gates, {containers} containers: {}", bpf.write_error())
         });
         self.conditions.degraded_because(Part::Maps, unwritten);
+        if let Some(gated) = bpf.gated()
+            && bpf.look_around(&gated, top(&gated))?
+        {
+            say_lacks(bpf, &self.conditions);
+        }
         self.conditions.degraded_because(Part::Pins, bpf.pin());
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use conngate_common::{
     gate::{CapturePorts, MAX_CAPTURE_PORTS},
     id::CgroupId,
 };
+use conngate_core::node::Input;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -42,7 +43,7 @@ use crate::{
     hand,
     metrics::Recorded,
     net::netns::NetnsWorker,
-    pods::{events::Recorder, presets::Proxy, source::Sources},
+    pods::{events::Recorder, presets::Proxy, source::Sources, taint::StartupTaint},
     proc::{
         follow::Follower,
         kubepods::{Kubepods, pod_levels},
@@ -61,7 +62,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The programs in the order in which they are attached: whoever tells how a hold ends comes before what holds.
-const PROGRAMS: [Program; 8] = [
+pub(super) const PROGRAMS: [Program; 8] = [
     Program::SockOps,
     Program::Listen,
     Program::SetSockOpt,
@@ -78,7 +79,7 @@ const TOLD: usize = 1024;
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot serve its own endpoints or hear signals, which no waiting mends.
+/// When it cannot start a thread or hear signals, which no waiting mends.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let (queries, questions) = Queries::new();
     let state = ServerState {
@@ -90,12 +91,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let conditions = state.conditions.clone();
     let server = hand::event_loop("serve").context("cannot start the serving thread")?;
-    let address = http::serve(&server, config.listen, state.clone())
-        .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
-    tracing::info!(%address, "serving /healthz, /readyz and /metrics");
+    http::serve(&server, config.listen, state.clone());
     let recorded = state.recorded.clone();
     let _socket = socket::serve(&server, &config.socket, state)
         .inspect_err(|error| tracing::warn!(error = error_chain(error), "the command line cannot ask this agent"));
+    keep_taint_off(&config, &conditions);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         ended = work(&config, &conditions, recorded, questions) => match ended? {},
@@ -111,6 +111,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!("programs, maps and gates stay for the next agent");
     }
     Ok(())
+}
+
+/// Takes the startup taint off this node once the agent is ready.
+fn keep_taint_off(config: &Config, conditions: &Conditions) {
+    let Config { startup_taint, sources, .. } = config;
+    let (Some(key), Some(node), Some(client)) = (startup_taint, &sources.node_name, &sources.client) else { return };
+    let taint = StartupTaint { client: client.clone(), node: node.clone(), key: key.clone() };
+    let degraded = conditions.clone();
+    taint.keep_off(&sources.runtime, conditions.readiness(), move |why| degraded.degraded_because(Part::Taint, why));
 }
 
 async fn work(
@@ -163,6 +172,7 @@ async fn work(
         let failed = match attach(daemon.driver.bpf(), &kubepods, conditions) {
             Ok(()) => {
                 conditions.met(Condition::Programs);
+                daemon.driver.tell(Input::Attached);
                 match daemon.serve().await {
                     Ok(Ended::RootGone) => None,
                     Err(error) => Some(error_chain(&error)),
@@ -222,7 +232,7 @@ async fn levels(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Condition
 }
 
 /// The cgroups of the QoS classes. None where the root is gone again, which the watch then says.
-fn classes(kubepods: &Kubepods) -> Vec<CgroupId> {
+pub(super) fn classes(kubepods: &Kubepods) -> Vec<CgroupId> {
     kubepods
         .shared_parents()
         .inspect_err(|error| tracing::debug!(%error, "cannot read the QoS classes' cgroups"))
@@ -247,7 +257,7 @@ async fn load(config: &Config, conditions: &Conditions) -> (Loaded, Ring) {
 }
 
 /// The highest directory above `kubepods` that is a cgroup: the top of what is visible of the hierarchy.
-fn top(kubepods: &Path) -> &Path {
+pub(super) fn top(kubepods: &Path) -> &Path {
     let is_cgroup = |path: &&Path| path.join("cgroup.procs").exists();
     kubepods.ancestors().take_while(is_cgroup).last().unwrap_or(kubepods)
 }
@@ -256,6 +266,12 @@ fn attach(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> 
     loaded.detach();
     loaded.attach(&PROGRAMS, &kubepods.path, top(&kubepods.path))?;
     conditions.degraded_because(Part::Pins, loaded.pin());
+    say_lacks(loaded, conditions);
+    Ok(())
+}
+
+/// Names what is left out.
+pub(super) fn say_lacks(loaded: &Loaded, conditions: &Conditions) {
     let lacks: Vec<_> = loaded
         .lacks()
         .iter()
@@ -263,11 +279,10 @@ fn attach(loaded: &mut Loaded, kubepods: &Kubepods, conditions: &Conditions) -> 
         .map(|lack| format!("{}: {} ({})", lack.what, lack.why, lack.means))
         .collect();
     conditions.degraded_because(Part::Kernel, (!lacks.is_empty()).then(|| lacks.join("; ")));
-    Ok(())
 }
 
 /// Where unknown pods are captured, and whose listeners are announced: the ports of every mesh that has a preset.
-fn capture_ports() -> CapturePorts {
+pub(super) fn capture_ports() -> CapturePorts {
     let mut ports = Vec::new();
     for port in Proxy::ALL.into_iter().flat_map(|proxy| proxy.preset().tcp_ports) {
         if !ports.contains(port) {

@@ -78,6 +78,16 @@ impl Daemon {
                 tracing::debug!(pod, container = &*name, %class, "container identified");
                 event::What::Container { container: name.to_string(), class: class.word().to_owned() }
             }
+            What::StartedBefore { container } => {
+                tracing::warn!(pod, container = &*container, "started before anybody held connections here");
+                self.recorded.started_before();
+                let note = format!(
+                    "Container {container} started before conngate held connections on this node: its first ones may have been \
+                     refused"
+                );
+                event(self, Happening::StartedBeforeAgent, &note);
+                event::What::StartedBeforeAgent { container: container.to_string() }
+            }
             What::Terminating => {
                 tracing::debug!(pod, reason = %Reason::Terminating, "nothing is held any longer");
                 event::What::Terminating

@@ -117,6 +117,8 @@ metrics! {
             "reason": "`no-proxy`, `several-proxies`, `ambient`, `sandboxed-runtime`, `host-network`, `invalid-annotation`",
             "asked_by": "`annotation` (of the pod), `default` (of its namespace, or of the node)"
         } "Pods that ask for a gate but cannot have one, by reason; `explain` and an Event on the pod explain it.";
+        PODS_STARTED_BEFORE: Counter "conngate_pods_started_before_agent_total" {}
+            "Pods that ask for a gate but had a container that started before anything held connections on the node.";
         GATES_OPENED: Counter "conngate_gates_opened_total" { "reason": "a reason to pass" }
             "Gates that opened, by reason. `timeout`: the proxy was not ready in time; `operator`: `conngate open`.";
         CONDITION_MET: Gauge "conngate_condition_met" {

@@ -28,6 +28,7 @@ pub const PROBE_RESULTS: [&str; 6] = ["ready", "not-ready", "refused", "unreacha
 #[derive(Clone, Debug)]
 pub struct Recorded {
     registry: Registry,
+    started_before: IntCounter,
     opened: IntCounterVec,
     probes: HistogramVec,
     ready_to_connected: Histogram,
@@ -73,6 +74,8 @@ impl Recorded {
     pub fn new() -> Self {
         let recorded = Self {
             registry: Registry::new(),
+            started_before: IntCounter::new(declared::PODS_STARTED_BEFORE.name, declared::PODS_STARTED_BEFORE.help)
+                .expect("it is declared rightly"),
             opened: counters(&declared::GATES_OPENED),
             probes: HistogramVec::new(durations(&declared::PROBE_DURATION), &declared::PROBE_DURATION.label_names())
                 .expect("it is declared rightly"),
@@ -96,7 +99,8 @@ impl Recorded {
         for result in [EventResult::Sent, EventResult::Dropped] {
             recorded.events.with_label_values(&[result.word()]);
         }
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
+            Box::new(recorded.started_before.clone()),
             Box::new(recorded.opened.clone()),
             Box::new(recorded.probes.clone()),
             Box::new(recorded.ready_to_connected.clone()),
@@ -109,6 +113,11 @@ impl Recorded {
             recorded.registry.register(collector).expect("each is declared once");
         }
         recorded
+    }
+
+    /// A pod asks for a gate, and had started before there was an agent.
+    pub fn started_before(&self) {
+        self.started_before.inc();
     }
 
     /// A gate was opened.

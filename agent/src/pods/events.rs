@@ -42,6 +42,8 @@ const CONTROLLER: &str = "conngate";
 pub enum Happening {
     /// The pod asks for a gate, and has none.
     NotGated(NoGate),
+    /// A container had started before the agent was there.
+    StartedBeforeAgent,
     /// Connections of the pod are held.
     ConnectionsHeld,
     /// The gate opened, and what was held went on.
@@ -54,6 +56,7 @@ impl Happening {
     const fn reason(self) -> &'static str {
         match self {
             Self::NotGated(why) => why.event(),
+            Self::StartedBeforeAgent => "StartedBeforeAgent",
             Self::ConnectionsHeld => "ConnectionsHeld",
             Self::GateOpened => "GateOpened",
             Self::GateTimedOut => "GateTimedOut",
@@ -64,6 +67,7 @@ impl Happening {
         match self {
             Self::NotGated(NoGate::InvalidAnnotation) => "ReadAnnotations",
             Self::NotGated(_) => "ReadPod",
+            Self::StartedBeforeAgent => "Start",
             Self::ConnectionsHeld => "Hold",
             Self::GateOpened | Self::GateTimedOut => "OpenGate",
         }
@@ -71,7 +75,7 @@ impl Happening {
 
     const fn severity(self) -> &'static str {
         match self {
-            Self::NotGated(NoGate::InvalidAnnotation) | Self::GateTimedOut => "Warning",
+            Self::NotGated(NoGate::InvalidAnnotation) | Self::StartedBeforeAgent | Self::GateTimedOut => "Warning",
             Self::NotGated(_) | Self::ConnectionsHeld | Self::GateOpened => "Normal",
         }
     }

@@ -18,5 +18,6 @@ pub mod resolve;
 pub mod sidecar;
 pub mod source;
 pub mod supervise;
+pub mod taint;
 #[cfg(test)]
 pub(crate) mod testing;

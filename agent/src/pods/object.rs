@@ -133,6 +133,30 @@ pub struct ContainerStatus {
     /// Its id, as `containerd://<id>`.
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,
+    /// How it is.
+    pub state: Option<ContainerState>,
+    /// How it was before its last restart.
+    pub last_state: Option<ContainerState>,
+}
+
+/// How a container is, or was.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ContainerState {
+    /// It runs.
+    pub running: Option<Began>,
+    /// It has ended.
+    pub terminated: Option<Began>,
+}
+
+/// When a container began.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Began {
+    /// To the second.
+    pub started_at: Option<Time>,
+    /// Of one that has ended.
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
 }
 
 /// [`ObjectMeta`] without the managed fields, which are often the larger part of it.

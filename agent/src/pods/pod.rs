@@ -3,10 +3,10 @@
 //! Knows nothing of where it comes from. Whatever a server or a manifest says, a pod here is bounded: names by Kubernetes'
 //! own limits, containers and annotations by the constants below. Only annotations that start with [`PREFIX`] are kept.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{
-    object::{PodObject, Spec, Status},
+    object::{ContainerStatus, PodObject, Spec, Status},
     sidecar::{Sidecar, stays},
 };
 use crate::uid::{PodUid, PodUidError};
@@ -102,6 +102,8 @@ pub struct Container {
     pub ready: bool,
     /// Its id in the last status seen, as `containerd://<id>`.
     pub id: Option<String>,
+    /// The first start that the last status tells of, to the second, and the container's id then.
+    pub started: Option<(SystemTime, Option<String>)>,
 }
 
 /// What a container is for.
@@ -247,9 +249,20 @@ fn containers(path: &str, spec: &Spec, status: Option<&Status>) -> Result<Vec<Co
             bounded(path, "a container's name", name.len(), MAX_NAME)?;
             let status = statuses.get(name.as_str());
             let id = status.and_then(|status| status.container_id.clone()).filter(|id| id.len() <= MAX_NAME);
-            Ok(Container { name: name.clone(), kind, ready: status.is_some_and(|status| status.ready), id })
+            let started = status.copied().and_then(first_start);
+            Ok(Container { name: name.clone(), kind, ready: status.is_some_and(|status| status.ready), id, started })
         })
         .collect()
+}
+
+/// The earlier one of the two starts that a status may tell of.
+fn first_start(status: &ContainerStatus) -> Option<(SystemTime, Option<String>)> {
+    let states = [&status.last_state, &status.state].into_iter().flatten();
+    let starts = states.flat_map(|state| [&state.running, &state.terminated]).flatten();
+    let timed = starts.filter_map(|began| Some((began.started_at.as_ref()?.0.into(), began)));
+    let (at, began): (SystemTime, _) = timed.min_by_key(|(at, _)| *at)?;
+    let id = began.container_id.as_ref().or(status.container_id.as_ref()).filter(|id| id.len() <= MAX_NAME);
+    Some((at, id.cloned()))
 }
 
 /// Whether a runtime class of this name is a sandbox, by the names that their makers' documents give it: `gvisor` (GKE Sandbox),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use conngate_common::gate::ContainerClass;
-use conngate_core::pod::{Ask, Container, Pod as CorePod, Remark};
+use conngate_core::pod::{Ask, Container, Pod as CorePod, Remark, Started};
 
 use super::{
     annotations::{self, ask, unknown_keys},
@@ -13,6 +13,7 @@ use super::{
     presets::Proxy,
     sidecar::Sidecar,
 };
+use crate::clock;
 
 /// What follows from a pod's object.
 #[derive(Clone, Debug)]
@@ -63,6 +64,10 @@ pub fn resolve(pod: &Pod, defaults: &Defaults) -> Resolved {
         class: class(&container.name, container.kind),
         id: container.id.clone(),
         is_ready_proxy: container.ready && gate.as_ref().is_some_and(|gate| gate.is_proxy(&container.name)),
+        started: container.started.as_ref().and_then(|(at, id)| {
+            let at = clock::monotonic(*at)?;
+            Some(Started { at, id: id.clone() })
+        }),
     });
     let core = CorePod {
         uid: pod.uid,

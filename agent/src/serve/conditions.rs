@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use conngate_common::id::MonoTime;
+use tokio::sync::watch;
 
 use crate::shortage::Shortages;
 
@@ -66,6 +67,8 @@ pub enum Part {
     Pins,
     /// What the programs are told.
     Maps,
+    /// Where the agent is asked.
+    Port,
     /// The watch on the pods' cgroups.
     Cgroups,
     /// Where the runtime puts containers.
@@ -74,6 +77,8 @@ pub enum Part {
     Sources,
     /// Pods that no source tells of.
     Pods,
+    /// What keeps pods off the node.
+    Taint,
 }
 
 /// The state of all conditions, shared between the agent's loop and whoever asks.
@@ -87,6 +92,8 @@ struct Shared {
     degraded: Mutex<BTreeMap<Part, String>>,
     shortages: Shortages,
     turned: AtomicU64,
+    /// Whether all are met.
+    ready: watch::Sender<bool>,
 }
 
 impl Conditions {
@@ -99,20 +106,24 @@ impl Conditions {
             degraded: Mutex::default(),
             shortages: Shortages::default(),
             turned: AtomicU64::new(now.0),
+            ready: watch::Sender::new(false),
         }))
     }
 
     /// The condition is met. Said in the log when it was not.
     pub fn met(&self, condition: Condition) {
-        if self.unmet().remove(&condition).is_some() {
+        let mut unmet = self.unmet();
+        if unmet.remove(&condition).is_some() {
             tracing::info!(%condition, "met");
         }
+        self.0.ready.send_if_modified(|ready| !mem::replace(ready, unmet.is_empty()) && *ready);
     }
 
     /// The condition is not met, and `why`. Said in the log when that is news.
     pub fn unmet_because(&self, condition: Condition, why: impl Into<String>) {
         let why = why.into();
         let before = self.unmet().insert(condition, why.clone());
+        self.0.ready.send_replace(false);
         if before.as_ref() != Some(&why) {
             tracing::warn!(%condition, why, "not met");
         }
@@ -157,6 +168,12 @@ impl Conditions {
         self.unmet().iter().map(|(condition, why)| (*condition, why.clone())).collect()
     }
 
+    /// Whether the agent is ready, now and whenever that changes.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.0.ready.subscribe()
+    }
+
     /// The agent's loop has turned.
     pub fn turn(&self, now: MonoTime) {
         self.0.turned.store(now.0, Ordering::Relaxed);
@@ -182,11 +199,14 @@ mod tests {
     fn conditions_at_first_are_all_missing_and_then_met_one_by_one() {
         let conditions = Conditions::new(MonoTime(0));
         assert_eq!(conditions.missing().len(), Condition::ALL.len());
+        let ready = conditions.readiness();
         for condition in Condition::ALL {
+            assert!(!*ready.borrow());
             conditions.met(condition);
         }
-        assert!(conditions.missing().is_empty());
+        assert!(conditions.missing().is_empty() && *ready.borrow());
         conditions.unmet_because(Condition::Pods, "the API server is away");
+        assert!(!*ready.borrow());
         assert_eq!(conditions.missing(), [(Condition::Pods, "the API server is away".to_owned())]);
     }
 

@@ -4,8 +4,9 @@
 //! restart an agent.
 
 use std::{
+    convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     task::Context,
     time::{Duration, SystemTime},
 };
@@ -17,24 +18,77 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, runtime::Handle};
+use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+use socket2::{Domain, Socket, Type};
+use tokio::{net, runtime::Handle, time::sleep};
 
-use super::{ServerState, connections};
+use super::{
+    ServerState,
+    conditions::{Conditions, Part},
+    connections,
+};
 use crate::{clock, view::Time};
 
 /// The whole of a connection: longer than any scrape may take, and an end for whoever reads slowly.
 const LIFETIME: Duration = Duration::from_secs(30);
 
-/// Serves on `address` on the event loop `server`.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub fn serve(server: &Handle, address: SocketAddr, state: ServerState) -> io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let bound = listener.local_addr()?;
-    let _entered = server.enter();
-    let listener = TcpListener::from_std(listener)?;
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 128;
+
+/// Between two tries to have an address that somebody else has.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Serves on `address` on the event loop `server`, as soon as it is to be had.
+pub fn serve(server: &Handle, address: SocketAddr, state: ServerState) {
+    server.spawn(async move {
+        let listener = awaited(address, &state.conditions).await;
+        serve_on(listener, state).await
+    });
+}
+
+/// Listens on `address`, however long it takes: an agent that its predecessor has not left room for yet holds all the same.
+async fn awaited(address: SocketAddr, conditions: &Conditions) -> net::TcpListener {
+    loop {
+        let listener = listen(address, bind).and_then(net::TcpListener::from_std);
+        match listener.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((address, listener)) => {
+                conditions.degraded_because(Part::Port, None);
+                tracing::info!(%address, "serving /healthz, /readyz and /metrics");
+                return listener;
+            }
+            Err(error) => {
+                let why = format!("cannot listen on {address} (--listen): {error}");
+                conditions.degraded_because(Part::Port, Some(why));
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// A listener on `address`. `[::]` is every address of both families; of IPv4 alone where the kernel has no IPv6.
+fn listen<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    bind(address).or_else(|error| match error.raw_os_error() {
+        Some(EAFNOSUPPORT | EADDRNOTAVAIL) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        _ => Err(error),
+    })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
+    }
+    // A successor need not wait for the end of its predecessor's connections.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn serve_on(listener: net::TcpListener, state: ServerState) -> Infallible {
     let shortages = state.conditions.shortages().clone();
     let router = Router::new()
         .route("/healthz", get(healthz))
@@ -43,8 +97,7 @@ pub fn serve(server: &Handle, address: SocketAddr, state: ServerState) -> io::Re
         .with_state(state);
     let accept =
         move |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| (stream, router.clone()));
-    server.spawn(connections::serve(accept, LIFETIME, shortages));
-    Ok(bound)
+    connections::serve(accept, LIFETIME, shortages).await
 }
 
 pub(super) async fn metrics(State(state): State<ServerState>) -> Response {
@@ -100,8 +153,36 @@ mod tests {
     }
 
     fn served(conditions: &Conditions) -> SocketAddr {
-        let state = testing::state(conditions.clone());
-        serve(&crate::hand::event_loop("serve").unwrap(), "127.0.0.1:0".parse().unwrap(), state).unwrap()
+        let (state, listener) = (testing::state(conditions.clone()), bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let address = listener.local_addr().unwrap();
+        crate::hand::event_loop("serve")
+            .unwrap()
+            .spawn(async { serve_on(net::TcpListener::from_std(listener).unwrap(), state).await });
+        address
+    }
+
+    #[test]
+    fn listener_on_every_address_is_reached_by_both_families() {
+        let address = listen("[::]:0".parse().unwrap(), bind).and_then(|listener| {
+            for host in ["127.0.0.1", "::1"] {
+                TcpStream::connect((host, listener.local_addr()?.port()))?;
+            }
+            listener.local_addr()
+        });
+        assert!(address.unwrap().is_ipv6());
+    }
+
+    #[test]
+    fn listener_without_ipv6_is_on_every_address_of_ipv4_and_another_address_stays_refused() {
+        for errno in [EAFNOSUPPORT, EADDRNOTAVAIL] {
+            let without = |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from_raw_os_error(errno)) } else { Ok(address) }
+            };
+            assert_eq!(listen("[::]:9477".parse().unwrap(), without).unwrap(), "0.0.0.0:9477".parse().unwrap());
+            assert_eq!(listen("[::1]:9477".parse().unwrap(), without).unwrap_err().raw_os_error(), Some(errno));
+        }
+        let taken = |_| Err::<(), _>(io::ErrorKind::AddrInUse.into());
+        assert_eq!(listen("[::]:9477".parse().unwrap(), taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub enum What {
         /// `gated` or `exempt`.
         class: String,
     },
+    /// A container had started before anybody held connections on the node.
+    StartedBeforeAgent {
+        /// Its name.
+        container: String,
+    },
     /// A connection is held.
     Held(Connection),
     /// A held connection ended.

@@ -16,8 +16,8 @@ use crate::workspace::root;
 
 /// Where the rights are explained.
 const DOCUMENT: &str = "docs/install.md";
-/// A value with which the agent asks for every right that there is.
-const ALL_RIGHTS: (&str, &str) = ("namespaceSelector", r#""mesh=yes""#);
+/// Values with which the agent asks for every right that there is.
+const ALL_RIGHTS: [(&str, &str); 2] = [("namespaceSelector", r#""mesh=yes""#), ("startupTaint.enabled", "true")];
 /// Examples, and whether they are what their name says.
 const EXAMPLES: [(&str, &str); 2] =
     [("deploy/examples/deployment.yaml", "Deployment"), ("deploy/examples/job.yaml", "Job")];
@@ -25,9 +25,9 @@ const EXAMPLES: [(&str, &str); 2] =
 /// One line for each promise that is not kept; `default` is the chart's rendering without any value.
 pub(crate) fn broken(tools: &Tools, default: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    found.extend(of_documents(default, &tools.render(&[ALL_RIGHTS])?, &read(DOCUMENT)?)?);
+    found.extend(of_documents(default, &tools.render(&ALL_RIGHTS)?, &read(DOCUMENT)?)?);
 
-    found.extend(of_test(default, &tools.render_tests()?)?);
+    found.extend(of_test(&tools.render(&[("service.enabled", "true")])?, &tools.render_tests()?)?);
 
     let chart = documents("Chart.yaml", &read(&format!("{CHART}/Chart.yaml"))?)?;
     for key in ["version", "appVersion"] {
@@ -77,11 +77,11 @@ fn of_documents(default: &str, with_all_rights: &str, document: &str) -> Result<
 }
 
 /// What is wrong with the pod of `helm test`: agents' selectors find it, or it asks for more than to connect.
-fn of_test(default: &str, test: &str) -> Result<Vec<String>> {
-    let (default, test) = (documents("the chart", default)?, documents("the chart's test", test)?);
-    let (service, pod) = (of_kind(&default, "Service")?, of_kind(&test, "Pod")?);
+fn of_test(chart: &str, test: &str) -> Result<Vec<String>> {
+    let (chart, test) = (documents("the chart", chart)?, documents("the chart's test", test)?);
+    let (service, pod) = (of_kind(&chart, "Service")?, of_kind(&test, "Pod")?);
     let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
-    let agent = &of_kind(&default, "DaemonSet")?["spec"]["template"];
+    let agent = &of_kind(&chart, "DaemonSet")?["spec"]["template"];
     let selector = service["spec"]["selector"].as_object().context("the Service selects by labels")?;
     let wrong = [
         (selector.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value), "is selected as an agent"),

@@ -44,7 +44,7 @@ impl Tools {
 
     /// What `helm test` runs.
     pub(crate) fn render_tests(&self) -> Result<String> {
-        self.template(&["--show-only", "templates/tests/*.yaml"], &[])
+        self.template(&["--show-only", "templates/tests/*.yaml"], &[("service.enabled", "true")])
     }
 
     fn template(&self, options: &[&str], values: &[(&str, &str)]) -> Result<String> {

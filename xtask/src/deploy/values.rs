@@ -14,7 +14,7 @@ use super::{
 use crate::workspace::root;
 
 /// A value, another one than its default, and what only then is rendered.
-const SET: [(&str, &str, &str); 61] = [
+const SET: [(&str, &str, &str); 66] = [
     ("nameOverride", r#""gate""#, "app.kubernetes.io/name: gate"),
     ("fullnameOverride", r#""gate""#, "name: gate"),
     ("image.repository", r#""example.org/c""#, "image: example.org/c:"),
@@ -49,6 +49,9 @@ const SET: [(&str, &str, &str); 61] = [
     ("bpffs", r#""/run/bpf""#, "--bpffs=/run/bpf"),
     ("bpffs", r#""/run/bpf""#, "path: /run/bpf"),
     ("detachOnExit", "true", "- --detach-on-exit"),
+    ("startupTaint.enabled", "true", "--startup-taint=conngate.io/agent-not-ready"),
+    ("startupTaint.enabled", "true", "resources: [nodes]\n    verbs: [get, patch]"),
+    ("startupTaint.enabled", "true", "validationActions: [Deny]"),
     ("capabilities.sysResource", "true", "- SYS_RESOURCE"),
     ("probeBudget", "2000000", "- --probe-budget=2000000"),
     ("listen.address", r#""::""#, "--listen=[::]:9477"),
@@ -61,12 +64,14 @@ const SET: [(&str, &str, &str); 61] = [
     ("serviceMonitor.enabled", "true", "kind: ServiceMonitor"),
     ("prometheusRule.enabled", "true", "- alert: ConngateGatesTimingOut"),
     ("grafanaDashboard.enabled", "true", "grafana_dashboard: \"1\""),
-    ("networkPolicy.enabled", "true", "- namespaceSelector: {}"),
-    ("listen.port", "80", "  port: 80\n      targetPort: http"),
+    ("service.enabled", "true", "kind: Service\n"),
+    ("service.enabled", "true", "--listen=[$(HOST_IP)]:9477"),
+    ("podMonitor.enabled", "true", "--listen=[$(HOST_IP)]:9477"),
+    ("serviceMonitor.enabled", "true", "--listen=[$(HOST_IP)]:9477"),
     ("extraArgs", r#"["--x"]"#, r#"- "--x""#),
     ("extraEnv", r#"[{"name":"X","value":"y"}]"#, "- name: X\n              value: \"y\""),
-    ("hostNetwork", "true", "hostNetwork: true"),
-    ("hostNetwork", "true", "host: 127.0.0.1"),
+    ("hostNetwork", "false", "--listen=[::]:9477"),
+    ("listen.address", r#""::1""#, "host: \"::1\""),
     ("priorityClassName", r#""high""#, "priorityClassName: high"),
     ("nodeSelector", r#"{"mesh":"yes"}"#, "mesh: \"yes\""),
     ("tolerations", r#"[{"key":"x"}]"#, "- key: x"),
@@ -86,8 +91,11 @@ const SET: [(&str, &str, &str); 61] = [
     ("resourceQuota.enabled", "true", "pods: \"10000\""),
 ];
 
-/// A switch, a value that does something only when it is on, and what then is rendered.
-const SET_WITH: [(&str, &str, &str, &str); 23] = [
+/// What a NetworkPolicy takes.
+const POLICY: &str = "networkPolicy.enabled,hostNetwork=false";
+
+/// Switches (`true`, unless they say what), a value that does something only with them, and what then is rendered.
+const SET_WITH: [(&str, &str, &str, &str); 27] = [
     ("podMonitor.enabled", "podMonitor.labels", r#"{"release":"p"}"#, "release: p"),
     ("podMonitor.enabled", "podMonitor.interval", r#""7s""#, "interval: 7s"),
     ("podMonitor.enabled", "podMonitor.scrapeTimeout", r#""6s""#, "scrapeTimeout: 6s"),
@@ -126,38 +134,38 @@ const SET_WITH: [(&str, &str, &str, &str); 23] = [
         r#"{"grafana_folder":"Mesh"}"#,
         "annotations:\n    grafana_folder: Mesh",
     ),
-    ("networkPolicy.enabled", "networkPolicy.from", r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#, "cidr: 192.0.2.0/24"),
-    (
-        "networkPolicy.enabled",
-        "networkPolicy.from",
-        r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#,
-        "app.kubernetes.io/name: conngate-test",
-    ),
-    ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "- Egress\n"),
-    ("networkPolicy.enabled", "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "egress:\n    - ports:"),
-    ("networkPolicy.enabled", "listen.port", "80", "- protocol: TCP\n          port: 80"),
+    ("hostNetwork=false", "networkPolicy.enabled", "true", "- namespaceSelector: {}"),
+    (POLICY, "networkPolicy.from", r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#, "cidr: 192.0.2.0/24"),
+    (POLICY, "networkPolicy.from", r#"[{"ipBlock":{"cidr":"192.0.2.0/24"}}]"#, "app.kubernetes.io/name: conngate-test"),
+    (POLICY, "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "- Egress\n"),
+    (POLICY, "networkPolicy.egress", r#"[{"ports":[{"port":53}]}]"#, "egress:\n    - ports:"),
+    (POLICY, "listen.port", "80", "- protocol: TCP\n          port: 80"),
+    ("service.enabled", "listen.port", "80", "  port: 80\n      targetPort: http"),
     ("admissionPolicy.enabled", "admissionPolicy.action", r#""Deny""#, "validationActions: [Deny]"),
+    ("startupTaint.enabled", "startupTaint.key", r#""x/y""#, "--startup-taint=x/y"),
+    ("startupTaint.enabled", "startupTaint.key", r#""x/y""#, "taint.key != 'x/y'"),
     ("resourceQuota.enabled", "resourceQuota.pods", "7", "pods: \"7\""),
     ("resourceQuota.enabled", "priorityClassName", r#""high""#, "values: [high]"),
     ("securityContextConstraints.enabled", "capabilities.sysResource", "true", "\n  - SYS_RESOURCE"),
-    ("securityContextConstraints.enabled", "hostNetwork", "true", "allowHostPorts: true"),
+    ("securityContextConstraints.enabled", "hostNetwork", "false", "allowHostPorts: false"),
 ];
 
 /// A value that takes something away, and what then is not rendered any more.
-const UNSET: [(&str, &str, &str); 9] = [
+const UNSET: [(&str, &str, &str); 10] = [
     ("priorityClassName", r#""""#, "priorityClassName"),
     ("namespaceAnnotations", "false", "--namespace-annotations"),
     ("namespaceAnnotations", "false", "resources: [namespaces]"),
     ("podSource", r#""apiserver""#, "nodes/pods"),
     ("podSource", r#""kubelet""#, "resources: [pods]"),
-    ("service.enabled", "false", "kind: Service\n"),
+    ("hostNetwork", "false", "hostNetwork: true"),
+    ("hostNetwork", "false", "host: \"127.0.0.1\""),
     ("serviceAccount.create", "false", "kind: ServiceAccount\nmetadata"),
     ("rbac.create", "false", "kind: ClusterRole"),
     ("seLinuxOptions", "null", "seLinuxOptions"),
 ];
 
 /// A wrong value, and the place that Helm's message names.
-const REFUSED: [(&str, &str, &str); 41] = [
+const REFUSED: [(&str, &str, &str); 43] = [
     ("defaultMod", r#""hold""#, "'defaultMod' not allowed"),
     ("image.tagg", r#""x""#, "'tagg' not allowed"),
     ("image.tag", "1.5", "/image/tag"),
@@ -179,6 +187,8 @@ const REFUSED: [(&str, &str, &str); 41] = [
     ("cgroupRoot", r#""/kubepods""#, "/cgroupRoot"),
     ("bpffs", r#""""#, "/bpffs"),
     ("detachOnExit", r#""true""#, "/detachOnExit"),
+    ("startupTaint.key", r#""a'b""#, "/startupTaint/key"),
+    ("startupTaint.key", r#""""#, "/startupTaint/key"),
     ("probeBudget", "0", "/probeBudget"),
     ("listen.port", "70000", "/listen/port"),
     ("listen.address", r#""localhost""#, "/listen/address"),
@@ -208,10 +218,7 @@ const REFUSED_TOGETHER: [([(&str, &str); 2], &str); 3] = [
         "resourceQuota.enabled needs priorityClassName",
     ),
     ([("podMonitor.enabled", "true"), ("serviceMonitor.enabled", "true")], "both would scrape every agent twice"),
-    (
-        [("serviceMonitor.enabled", "true"), ("service.enabled", "false")],
-        "serviceMonitor.enabled needs service.enabled",
-    ),
+    ([("networkPolicy.enabled", "true"), ("hostNetwork", "true")], "networkPolicy.enabled needs hostNetwork=false"),
 ];
 
 /// One line for each promise of the chart's values that is not kept; `default` is the rendering without any value.
@@ -224,8 +231,10 @@ pub(crate) fn broken(tools: &Tools, default: &str) -> Result<Vec<String>> {
         }
     }
     for (switch, path, json, expected) in SET_WITH {
-        let without = tools.render(&[(switch, "true")])?;
-        let rendering = tools.render(&[(switch, "true"), (path, json)])?;
+        let mut values: Vec<_> = switch.split(',').map(|one| one.split_once('=').unwrap_or((one, "true"))).collect();
+        let without = tools.render(&values)?;
+        values.push((path, json));
+        let rendering = tools.render(&values)?;
         if without.matches(expected).count() >= rendering.matches(expected).count() {
             found.push(format!("{path}={json} beside {switch} does not render {expected:?}"));
         }

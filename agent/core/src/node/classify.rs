@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use conngate_common::{gate::ContainerClass, id::CgroupId, reason::Reason, record::ParkedRecord};
 
-use super::{Found, GRACE, Node, Output, What};
+use super::{Found, Node, Output, What};
 use crate::{connections::is_datagram, dns::Datagram, gate::Event, workload::Sandbox};
 
 /// After this long the kubelet's status says what a container's processes do not.
@@ -197,7 +197,7 @@ impl Node {
     pub(super) fn expire(&mut self) {
         // A gate that an earlier agent closed is the kernel's to hold at until its cap, whoever's it is.
         let is_closed = |gate: CgroupId| self.inherited.contains_key(&gate) && self.closed.contains(&gate);
-        for (gate, connections) in self.unclassified.expire(self.now, GRACE, is_closed) {
+        for (gate, connections) in self.unclassified.expire(self.now, self.grace(), is_closed) {
             self.tell(gate, What::Unclassified(connections));
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use conngate_common::{
-    gate::{CapturePorts, GateEntry},
+    gate::{AgentEntry, CapturePorts, GateEntry},
     id::CgroupId,
     record::{EndedRecord, ListeningRecord, ParkedRecord},
 };
@@ -23,6 +23,8 @@ pub enum Input {
     Tick,
     /// Which hooks tell of what.
     Hooks(Hooks),
+    /// What an earlier agent, or the boot unit, said about itself: before anything else.
+    Earlier(AgentEntry),
     /// What an earlier agent left in the maps: before anything else.
     Inherited {
         /// Its gates.
@@ -30,6 +32,8 @@ pub enum Input {
         /// Its containers.
         containers: Vec<CgroupId>,
     },
+    /// The programs are attached.
+    Attached,
     /// A pod's cgroup is there.
     PodAppeared {
         /// The pod.

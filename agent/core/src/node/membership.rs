@@ -81,11 +81,13 @@ impl Node {
         self.tell(gate, What::Gone(closed));
         self.unclassified.gone(gate);
         self.event(Event::Retired { gate });
+        self.forget_early(gate);
         self.forget(gate);
     }
 
     /// The containers of a pod, as they are now.
     pub(super) fn listed(&mut self, gate: CgroupId, there: BTreeMap<CgroupId, Option<String>>) {
+        self.note_coming(gate, &there);
         let (containers, changes) = self.pods.listed(gate, there);
         self.change(changes);
         if self.pods.is_gated(gate) != Some(true) {

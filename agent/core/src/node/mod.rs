@@ -15,6 +15,7 @@
 mod asking;
 mod classify;
 mod dns;
+mod early;
 mod effects;
 mod input;
 mod membership;
@@ -34,7 +35,7 @@ use conngate_common::{
     record::ParkedRecord,
 };
 
-use self::{asking::Probes, effects::Resetting};
+use self::{asking::Probes, early::Early, effects::Resetting};
 pub use self::{
     input::{Found, Hooks, Input, Why},
     output::{Fact, Output, What},
@@ -88,6 +89,7 @@ pub struct Node {
     inherited: BTreeMap<CgroupId, GateEntry>,
     /// Containers that an earlier agent left, until they are told apart anew.
     inherited_containers: BTreeSet<CgroupId>,
+    early: Early,
     walked: bool,
     synced: bool,
     reconciled: bool,
@@ -121,6 +123,7 @@ impl Node {
             unwritten_containers: BTreeSet::new(),
             inherited: BTreeMap::new(),
             inherited_containers: BTreeSet::new(),
+            early: Early::default(),
             walked: false,
             synced: false,
             reconciled: false,
@@ -137,11 +140,14 @@ impl Node {
         match input {
             Input::Tick => self.tick(),
             Input::Hooks(hooks) => self.hooks = hooks,
+            Input::Earlier(agent) => self.succeed(&agent),
             Input::Inherited { gates, containers } => self.inherit(gates, containers),
+            Input::Attached => self.attached(),
             Input::PodAppeared { uid, gate } => {
                 let changes = self.pods.appeared(uid, gate);
                 self.change(changes);
                 self.pod_appeared(gate);
+                self.tell_early(gate);
             }
             Input::PodVanished { uid, gate } => {
                 let changes = self.pods.vanished(uid, gate);
@@ -153,8 +159,12 @@ impl Node {
                 self.reconcile();
             }
             Input::Pod(pod) => {
+                let uid = pod.uid;
                 let changes = self.pods.seen(pod);
                 self.change(changes);
+                if let Some(gate) = self.pods.gate(uid) {
+                    self.tell_early(gate);
+                }
             }
             Input::PodGone(uid) => {
                 let changes = self.pods.gone(uid);

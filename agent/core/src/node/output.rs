@@ -151,6 +151,11 @@ pub enum What {
     Classified(Duration),
     /// These many were not, and are held no longer.
     Unclassified(usize),
+    /// A container of its had started before anybody held here.
+    StartedBefore {
+        /// Its name.
+        container: Arc<str>,
+    },
     /// Somebody listens where its connections are captured, while it is closed.
     Listening,
     /// A container was told apart.

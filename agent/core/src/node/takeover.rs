@@ -18,6 +18,7 @@ impl Node {
     pub(super) fn inherit(&mut self, gates: Vec<(CgroupId, GateEntry)>, containers: Vec<CgroupId>) {
         let closed = gates.iter().filter(|(_, entry)| entry.state == GateState::Holding.code());
         self.closed.extend(closed.map(|(gate, _)| gate));
+        self.knew(gates.iter().map(|(gate, _)| *gate));
         self.inherited.extend(gates);
         self.inherited_containers.extend(containers);
     }

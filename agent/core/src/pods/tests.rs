@@ -37,7 +37,7 @@ fn spec(mode: Mode) -> Box<GateSpec> {
 }
 
 fn container(name: &str, class: ContainerClass) -> Container {
-    Container { name: name.to_owned(), class, id: None, is_ready_proxy: false }
+    Container { name: name.to_owned(), class, id: None, is_ready_proxy: false, started: None }
 }
 
 fn pod(ask: Ask) -> Pod {

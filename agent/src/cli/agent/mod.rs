@@ -4,7 +4,11 @@
 
 mod sources;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    net::{AddrParseError, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 use conngate_common::gate::Mode;
@@ -51,14 +55,17 @@ pub struct Options {
     /// The bpf file system in which programs and maps are pinned.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf")]
     pub bpffs: PathBuf,
+    /// Once ready, take the taint with this key off this node, and look for it each minute; it is never added.
+    #[arg(long, value_name = "KEY", requires = "node_name")]
+    pub startup_taint: Option<String>,
     /// Remove programs, maps and gates when the agent ends.
     #[arg(long)]
     pub detach_on_exit: bool,
     /// Remove every trace of conngate from this node, then exit; refused while an agent runs.
     #[arg(long)]
     pub uninstall: bool,
-    /// The address of /healthz, /readyz and /metrics.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9477")]
+    /// The address of /healthz, /readyz and /metrics; [::] is every address, of IPv4 alone on a node without IPv6.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9477", value_parser = listen)]
     pub listen: SocketAddr,
     /// The socket for conngate status, explain and the other commands; only the agent's own user may use it.
     #[arg(long, value_name = "PATH", env = "CONNGATE_SOCKET", hide_env_values = true, default_value = socket::DEFAULT)]
@@ -90,6 +97,13 @@ pub enum PodMetrics {
     On,
     /// No.
     Off,
+}
+
+/// An address in brackets may be of either family: who writes `[$(HOST_IP)]:9477` does not know which.
+fn listen(text: &str) -> Result<SocketAddr, AddrParseError> {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once("]:"));
+    let v4 = bracketed.and_then(|(ip, port)| format!("{}:{port}", ip.parse::<Ipv4Addr>().ok()?).parse().ok());
+    v4.map_or_else(|| text.parse(), Ok)
 }
 
 /// What the kernel takes as the size of a ring buffer (`ringbuf_map_alloc` in kernel/bpf/ringbuf.c).
@@ -129,7 +143,10 @@ fn run(options: Options) -> anyhow::Result<()> {
             selections: options.defaults.into_iter().chain(last).collect(),
         };
         let config = Config {
-            sources: options.sources.config(options.node_name, defaults.needs_namespaces()).await?,
+            sources: options
+                .sources
+                .config(options.node_name, defaults.needs_namespaces(), options.startup_taint.is_some())
+                .await?,
             defaults,
             cgroup_root: options.cgroup_root,
             bpffs: options.bpffs,
@@ -140,6 +157,7 @@ fn run(options: Options) -> anyhow::Result<()> {
                 PodMetrics::On => PodSeries::Limit(options.pod_metrics_limit),
                 PodMetrics::Off => PodSeries::Off,
             },
+            startup_taint: options.startup_taint,
             ring_buffer: options.ring_buffer,
             probe_budget: options.probe_budget,
             bpf_log: options.programs.bpf_log,
@@ -147,4 +165,24 @@ fn run(options: Options) -> anyhow::Result<()> {
         };
         daemon::run(config).await
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_brackets_may_hold_either_family() {
+        for (text, address) in [
+            ("192.0.2.1:9477", "192.0.2.1:9477"),
+            ("[192.0.2.1]:9477", "192.0.2.1:9477"),
+            ("[2001:db8::1]:9477", "[2001:db8::1]:9477"),
+            ("[::]:9477", "[::]:9477"),
+        ] {
+            assert_eq!(listen(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in ["[]:9477", "[192.0.2.1]", "[192.0.2.1]:", "2001:db8::1:9477", "localhost:9477", ""] {
+            assert!(listen(text).is_err(), "{text}");
+        }
+    }
 }

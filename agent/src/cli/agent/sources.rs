@@ -48,11 +48,11 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// The sources' configuration; `namespaces`: what they say is needed.
+    /// The sources' configuration; `namespaces`: what they say is needed, `api`: so is the API server for something else.
     ///
     /// # Errors
     /// When there is no way to the API server although there must be one, or the kubelet is wanted and not trusted.
-    pub async fn config(self, node_name: Option<String>, namespaces: bool) -> anyhow::Result<Config> {
+    pub async fn config(self, node_name: Option<String>, namespaces: bool, api: bool) -> anyhow::Result<Config> {
         let kubelet = self.kubelet()?;
         let kind = match (self.pod_source, &kubelet) {
             (Kind::Kubelet, None) => {
@@ -71,7 +71,7 @@ impl SourceOptions {
         let client = runtime.spawn(source::client()).await.context("the API server's configuration")?;
         let client = match (client, kind) {
             (Ok(client), _) => Some(client),
-            (Err(error), Kind::Kubelet | Kind::File) if !namespaces => {
+            (Err(error), Kind::Kubelet | Kind::File) if !namespaces && !api => {
                 tracing::info!(error = error_chain(&error), "no Kubernetes Events");
                 None
             }

@@ -88,6 +88,7 @@ impl Reporter {
                 | What::Unclassified(_)
                 | What::Listening
                 | What::Container { .. }
+                | What::StartedBefore { .. }
                 | What::Untold { .. }
                 | What::Renewed
                 | What::Adopted

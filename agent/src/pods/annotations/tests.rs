@@ -13,7 +13,10 @@ fn annotated(annotations: &[(&str, &str)]) -> Pod {
     let mut pod = pod("shop", "web");
     pod.annotations =
         annotations.iter().map(|(key, value)| (format!("conngate.io/{key}"), (*value).to_owned())).collect();
-    pod.containers.insert(0, Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false, id: None });
+    pod.containers.insert(
+        0,
+        Container { name: "setup".to_owned(), kind: ContainerKind::Init, ready: false, id: None, started: None },
+    );
     pod
 }
 

@@ -63,6 +63,25 @@ fn try_from_object_of_a_server_null_lists_and_what_is_not_read_included() {
 }
 
 #[test]
+fn try_from_container_began_when_the_earlier_of_its_states_did_and_had_that_ones_id() {
+    let began = |state: Value, last: Value| {
+        let mut json = json_pod("shop", "web", &uid(1));
+        let status = json!({"name": "app", "containerID": "containerd://2", "state": state, "lastState": last});
+        json["status"] = json!({"containerStatuses": [status]});
+        parsed(json).containers[0].started.clone()
+    };
+    let running = json!({"running": {"startedAt": "1970-01-01T00:00:09Z"}});
+    let ended = json!({"terminated": {"startedAt": "1970-01-01T00:00:05Z", "containerID": "containerd://1"}});
+    let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let id = |id: &str| Some(format!("containerd://{id}"));
+    assert_eq!(began(running.clone(), json!({})), Some((at(9), id("2"))));
+    assert_eq!(began(running, ended.clone()), Some((at(5), id("1"))));
+    assert_eq!(began(ended, json!({})), Some((at(5), id("1"))));
+    assert_eq!(began(json!({"waiting": {"reason": "PodInitializing"}}), json!({})), None);
+    assert_eq!(began(json!({"terminated": {"startedAt": null}}), json!({})), None);
+}
+
+#[test]
 fn try_from_mirror_pod_has_the_uid_of_its_cgroup() {
     let mut json = json_pod("kube-system", "etcd-node-1", &uid(1));
     let hash = "0a1b2c3d4e5f60718293a4b5c6d7e8ff";

@@ -19,6 +19,9 @@ fn words(what: &What) -> String {
             format!("{}{mode}", super::state(state, reason))
         }
         What::Container { container, class } => format!("container {} is {class}", printable(container, NAME)),
+        What::StartedBeforeAgent { container } => {
+            format!("container {} started before anybody held connections here", printable(container, NAME))
+        }
         What::Held(connection) => held(connection),
         What::Ended { socket, outcome, attempts, held_seconds } => {
             format!("{outcome} after {held_seconds:.3} s, {attempts} SYNs dropped [{socket}]")

@@ -38,10 +38,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 {{- end }}
 
-{{- /* The address and port of --listen; IPv6 in brackets. */}}
-{{- define "conngate.listen" -}}
-{{- with .Values.listen }}
-{{- printf (ternary "[%s]:%d" "%s:%d" (contains ":" .address)) .address (int .port) }}
+{{- define "conngate.hasService" -}}
+{{- if or .Values.service.enabled .Values.serviceMonitor.enabled }}yes{{ end }}
+{{- end }}
+
+{{- /* Where the agent listens. In the node's network on loopback alone, unless the chart has somebody ask from elsewhere. */}}
+{{- define "conngate.address" -}}
+{{- if .Values.listen.address -}}
+{{ .Values.listen.address }}
+{{- else if not .Values.hostNetwork -}}
+::
+{{- else if or (include "conngate.hasService" .) .Values.podMonitor.enabled -}}
+$(HOST_IP)
+{{- else -}}
+127.0.0.1
 {{- end }}
 {{- end }}
 
@@ -50,8 +60,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 httpGet:
   path: {{ .path }}
   port: http
-  {{- if .root.Values.hostNetwork }}
-  host: 127.0.0.1
+  {{- $address := include "conngate.address" .root }}
+  {{- if or (hasPrefix "127." $address) (eq $address "::1") }}
+  host: {{ $address | quote }}
   {{- end }}
 {{ toYaml .probe }}
 {{- end }}

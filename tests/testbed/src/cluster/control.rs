@@ -6,7 +6,7 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{components, keys::API_SERVICE, lifetime::Cluster};
+use super::{cgroups, components, keys::API_SERVICE, lifetime::Cluster};
 use crate::lab::{http, wait_until};
 
 /// How long a component may take to leave by itself: the API server drains for a minute, which no test waits for.
@@ -74,6 +74,12 @@ impl Cluster {
             ended(PATIENCE)?;
         }
         Ok(())
+    }
+
+    /// Ends every pod as the machine's end does: its processes, containerd's for it, its cgroups. Neither the kubelet nor containerd runs.
+    pub fn end_pods(&self) -> Result<()> {
+        self.inside().signal("containerd-shim-runc-v2", "KILL")?;
+        cgroups::remove(&format!("{}/kubepods", self.place().cgroup()))
     }
 
     /// Whether the component `name` has a process.

@@ -58,8 +58,21 @@ impl Agent {
 
     /// As [`Agent::begin`], with something done to its command before.
     pub fn begin_prepared(node: &Node, options: &[&str], prepare: impl FnOnce(&mut Command)) -> Result<Self> {
+        let mut agent = Self::begin_at(node, ([127, 0, 0, 1], 0).into(), options, prepare)?;
+        let serving = agent.wait_for("serving /healthz, /readyz and /metrics", 1)?;
+        agent.address = serving[0]["address"].as_str().context("an address")?.parse()?;
+        Ok(agent)
+    }
+
+    /// As [`Agent::begin_prepared`], at an address that need not be to be had: nobody waits until it serves.
+    pub fn begin_at(
+        node: &Node,
+        address: SocketAddr,
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let mut command = command(node)?;
-        command.args(["--pod-source", "file", "--log-format", "json", "--listen", "127.0.0.1:0"]);
+        command.args(["--pod-source", "file", "--log-format", "json", "--listen", &address.to_string()]);
         command.arg("--pod-manifests").arg(node.manifests()).arg("--cgroup-root").arg(node.cgroup().path());
         command.arg("--socket").arg(node.socket());
         command.args(options).env("CONNGATE_LOG", "conngate=debug").stdin(Stdio::null()).stderr(Stdio::piped());
@@ -75,10 +88,7 @@ impl Agent {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
         });
-        let mut agent = Self { process, log, address: ([127, 0, 0, 1], 0).into(), socket: node.socket() };
-        let serving = agent.wait_for("serving /healthz, /readyz and /metrics", 1)?;
-        agent.address = serving[0]["address"].as_str().context("an address")?.parse()?;
-        Ok(agent)
+        Ok(Self { process, log, address, socket: node.socket() })
     }
 
     /// The process.

@@ -20,7 +20,7 @@ pub(super) use super::super::{Fact, Found, Hooks, Input, Node, Output, What, Why
 pub(super) use crate::{
     dns::Datagram,
     gate::{Answer, OnTimeout, Policy, Readiness},
-    pod::{Ask, Container, Pod},
+    pod::{Ask, Container, Pod, Started},
     spec::GateSpec,
     uid::PodUid,
     workload::{Netns, Sandbox},
@@ -85,7 +85,8 @@ pub(super) fn entry(policy: Policy, state: GateState, reason: Reason) -> GateEnt
 
 /// The pod of a number: an application beside its proxy.
 pub(super) fn pod(number: u64, ask: Ask) -> Pod {
-    let container = |name: &str, class| Container { name: name.to_owned(), class, id: None, is_ready_proxy: false };
+    let container =
+        |name: &str, class| Container { name: name.to_owned(), class, id: None, is_ready_proxy: false, started: None };
     Pod {
         uid: uid(number),
         namespace: "shop".to_owned(),

@@ -2,6 +2,7 @@
 
 mod classifying;
 mod dns;
+mod early;
 mod kit;
 mod life;
 mod model;

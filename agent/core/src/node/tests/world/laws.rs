@@ -97,6 +97,8 @@ impl World {
             Input::Open(gate) => self.seen.entry(*gate).or_default().operated = true,
             Input::Tick
             | Input::Hooks(_)
+            | Input::Earlier(_)
+            | Input::Attached
             | Input::Inherited { .. }
             | Input::Containers { .. }
             | Input::Walked
