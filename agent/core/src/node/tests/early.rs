@@ -101,7 +101,7 @@ fn pod_that_asks_only_later_or_that_an_earlier_agent_knew_is_not_told() {
     assert_eq!(early(&bench.handle(ms(9_000), told(started(POLICY, ms(4_000))))), [] as [&str; 0]);
 
     let mut bench = Bench::new();
-    let entry = spec(POLICY).entry(GateState::Holding, Reason::NotReady);
+    let entry = spec(POLICY).entry(GateState::Holding, Reason::NotReady, ms(1_000));
     bench.handle(ms(5_000), Input::Inherited { gates: vec![(GATE, entry)], containers: Vec::new() });
     bench.handle(ms(5_000), Input::Attached);
     bench.handle(ms(5_000), APPEARED());
