@@ -225,7 +225,11 @@ fn hooks_that_others_take_later_are_left_to_them_and_taken_again_once_they_have_
         let ids: Vec<_> = theirs.iter().map(|(hook, flags)| occupy(above, *hook, *flags)).collect::<Result<_>>()?;
         let path = above.path().display().to_string();
         let named = |text: &str| {
-            let hooks = ["connect4: a program", "sock_ops: a program", "setsockopt: a program"];
+            let hooks = [
+                "connect4: another owner's program",
+                "sock_ops: another owner's program",
+                "setsockopt: another owner's program",
+            ];
             text.contains(&path) && hooks.iter().all(|hook| text.contains(hook))
         };
         agent.wait_readyz("degraded, and by whom", |status, text| status == 200 && named(text))?;
