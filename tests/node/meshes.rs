@@ -23,6 +23,9 @@ use crate::{
     workload::assert_not_restarted,
 };
 
+/// Where CoreDNS answers: the node itself.
+const NAMESERVER: &str = "192.0.2.2";
+
 /// How long Envoy waits for listeners that never come before it serves those that it has.
 const LATE: &str = "4s";
 
@@ -50,6 +53,8 @@ struct Envoy {
     outbound: u16,
     /// Where its DNS queries arrive, if anywhere.
     dns: Option<u16>,
+    /// Where they arrive over TCP, which the cluster's own nameserver answers.
+    dns_over_tcp: Option<u16>,
     /// Where /ready is answered.
     ready: u16,
     /// Where the kubelet's TCP probe finds somebody.
@@ -66,23 +71,28 @@ impl Envoy {
     }
 
     fn bootstrap(&self) -> Value {
-        // On to where they were going; those of a probe have arrived.
-        let onward = json!({
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                "stat_prefix": "onward",
-                "cluster": "onward",
-            },
-        });
+        let to = |cluster: &str| {
+            json!({
+                "name": "envoy.filters.network.tcp_proxy",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                    "stat_prefix": cluster,
+                    "cluster": cluster,
+                },
+            })
+        };
         let arrived = json!({
             "name": "envoy.filters.network.echo",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo" },
         });
-        let tcp =
-            self.inbound.map(|port| listener(port, &arrived)).into_iter().chain([listener(self.outbound, &onward)]);
-        let listeners: Vec<_> =
-            tcp.chain(self.dns.map(|port| dns(port, "upstream.example", "198.51.100.10"))).collect();
+        let listeners = [
+            Some(listener(self.outbound, &to("onward"))),
+            // Those of a probe go no further.
+            self.inbound.map(|port| listener(port, &arrived)),
+            self.dns_over_tcp.map(|port| listener(port, &to("nameserver"))),
+            self.dns.map(|port| dns(port, "upstream.example", "198.51.100.10")),
+        ];
+        let listeners: Vec<_> = listeners.into_iter().flatten().collect();
         json!({
             "node": { "id": "stand-in", "cluster": "stand-in" },
             "admin": { "address": address("0.0.0.0", self.ready) },
@@ -97,13 +107,8 @@ impl Envoy {
                 },
             }},
             "static_resources": { "listeners": listeners, "clusters": [
-                {
-                    "name": "nobody",
-                    "type": "STATIC",
-                    "load_assignment": { "cluster_name": "nobody", "endpoints": [{ "lb_endpoints": [
-                        { "endpoint": { "address": address("127.0.0.1", 1) } },
-                    ]}]},
-                },
+                fixed("nobody", "127.0.0.1", 1),
+                fixed("nameserver", NAMESERVER, 53),
                 { "name": "onward", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED" },
             ]},
         })
@@ -112,6 +117,12 @@ impl Envoy {
 
 fn address(ip: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": ip, "port_value": port } })
+}
+
+/// A cluster of one address.
+fn fixed(name: &str, ip: &str, port: u16) -> Value {
+    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address(ip, port) } }] }]);
+    json!({ "name": name, "type": "STATIC", "load_assignment": { "cluster_name": name, "endpoints": endpoints } })
 }
 
 /// A listener whose connections are `filter`'s.
@@ -143,7 +154,7 @@ fn http_probe(path: &str, port: impl Into<Value>) -> Value {
 /// app/kuma-injector and pkg/transparentproxy of github.com/kumahq/kuma: DNS over TCP is not redirected, and queries have conntrack zones
 /// of their own.
 fn kuma() -> Mesh {
-    let envoy = Envoy { user: 5678, outbound: 15001, dns: Some(15053), ready: 9902, inbound: None };
+    let envoy = Envoy { user: 5678, outbound: 15001, dns: Some(15053), dns_over_tcp: None, ready: 9902, inbound: None };
     let rules = "*nat\n\
         -N KUMA_MESH_OUTBOUND\n-N KUMA_MESH_OUTBOUND_REDIRECT\n\
         -A OUTPUT -p udp --dport 53 -m owner --uid-owner 5678 -j RETURN\n\
@@ -183,14 +194,21 @@ fn kuma() -> Mesh {
 /// control-plane/connect-inject of github.com/hashicorp/consul-k8s, sdk/iptables of github.com/hashicorp/consul: lookups by both protocols
 /// are redirected, and the readiness probe tells of a TCP port only.
 fn consul() -> Mesh {
-    let envoy = Envoy { user: 5995, outbound: 15001, dns: Some(8600), ready: 19000, inbound: Some(20000) };
+    let envoy = Envoy {
+        user: 5995,
+        outbound: 15001,
+        dns: Some(8600),
+        dns_over_tcp: Some(8600),
+        ready: 19000,
+        inbound: Some(20000),
+    };
     let rules = "*nat\n\
         -N CONSUL_PROXY_OUTPUT\n-N CONSUL_PROXY_REDIRECT\n-N CONSUL_DNS_REDIRECT\n\
         -A CONSUL_PROXY_REDIRECT -p tcp -j REDIRECT --to-port 15001\n\
         -A CONSUL_DNS_REDIRECT -p udp --dport 53 -j REDIRECT --to-port 8600\n\
         -A CONSUL_DNS_REDIRECT -p tcp --dport 53 -j REDIRECT --to-port 8600\n\
-        -A OUTPUT -p udp --dport 53 -j CONSUL_DNS_REDIRECT\n\
-        -A OUTPUT -p tcp --dport 53 -j CONSUL_DNS_REDIRECT\n\
+        -A OUTPUT -p udp -d 10.96.0.10/32 --dport 53 -j CONSUL_DNS_REDIRECT\n\
+        -A OUTPUT -p tcp -d 10.96.0.10/32 --dport 53 -j CONSUL_DNS_REDIRECT\n\
         -A OUTPUT -p tcp -j CONSUL_PROXY_OUTPUT\n\
         -A CONSUL_PROXY_OUTPUT -m owner --uid-owner 5995 -j RETURN\n\
         -A CONSUL_PROXY_OUTPUT -m owner --uid-owner 5996 -j RETURN\n\
@@ -215,7 +233,7 @@ fn consul() -> Mesh {
 
 /// charts/partials and proxy-init of github.com/linkerd: names are looked up without the proxy, and its probe names a port.
 fn linkerd() -> Mesh {
-    let envoy = Envoy { user: 2102, outbound: 4140, dns: None, ready: 4191, inbound: None };
+    let envoy = Envoy { user: 2102, outbound: 4140, dns: None, dns_over_tcp: None, ready: 4191, inbound: None };
     let rules = "*nat\n\
         -N PROXY_INIT_OUTPUT\n\
         -A PROXY_INIT_OUTPUT -m owner --uid-owner 2102 -j RETURN\n\

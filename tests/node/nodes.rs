@@ -103,7 +103,9 @@ pub(crate) fn pods_of_a_tainted_node_wait_for_the_agent_and_none_is_refused() ->
         assert_eq!(container(&pod, "app")["restartCount"], 0, "{}", namespace.log(&name, "app", true)?);
     }
     assert_eq!(node.keys()?, ["example.org/other"]);
-    assert_eq!(metric(&cluster, STARTED)?, 0.0);
+    // The metric may count pods of other tests, which are leaving.
+    let early = namespace.json(&["get", "events", "--field-selector=reason=StartedBeforeAgent"])?;
+    assert_eq!(early["items"], json!([]));
 
     // Whoever makes the node puts it back.
     node.set(&json!([own, others]))?;
@@ -123,10 +125,11 @@ pub(crate) fn pods_that_are_there_before_the_agent_have_an_event_each() -> Resul
     for name in names(PODS) {
         namespace.wait_event(&name, "StartedBeforeAgent")?;
     }
-    assert_eq!(metric(&cluster, STARTED)?, 10.0);
+    let counted = metric(&cluster, STARTED)?;
+    assert!(counted >= 10.0, "{counted}");
     namespace.create(eager(&namespace, "late").annotation("conngate.io/mode", "hold"))?;
     namespace.wait("late", "is ready", is_ready)?;
-    assert_eq!(metric(&cluster, STARTED)?, 10.0);
+    assert_eq!(metric(&cluster, STARTED)?, counted);
     Ok(())
 }
 

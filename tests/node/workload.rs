@@ -121,11 +121,13 @@ pub(crate) fn output(cluster: &Cluster, pod: &Value, container: &str) -> Result<
     fs::read_to_string(&last).with_context(|| format!("cannot read {}", last.display()))
 }
 
-/// The agent's pod, whose container has not been restarted.
+/// The agent's pod, whose container runs and has not been restarted. In the node's network it answers before the API server knows
+/// that it runs.
 pub(crate) fn steady_agent(cluster: &Cluster) -> Result<Value> {
-    let agent = agent(cluster)?;
+    let agent = wait_until(PATIENCE, "the agent's container runs", || {
+        agent(cluster).ok().filter(|agent| container(agent, "agent")["state"]["running"].is_object())
+    })?;
     let status = container(&agent, "agent");
-    let steady = status["restartCount"] == 0 && status["state"]["running"].is_object();
-    ensure!(steady, "the agent does not run on: {status:#}");
+    ensure!(status["restartCount"] == 0, "the agent does not run on: {status:#}");
     Ok(agent)
 }
