@@ -27,6 +27,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(status if ready and self.path == path else 503)
         self.send_header("Content-Length", "0")
         self.end_headers()
+    def log_message(self, *_):
+        pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print("asked for", flush=True)

@@ -29,6 +29,8 @@ pub(crate) struct Namespace<'a> {
 impl<'a> Namespace<'a> {
     /// A namespace; `injected`: its pods get a sidecar.
     pub(crate) fn new(cluster: &'a Cluster, name: &'static str, injected: bool) -> Result<Self> {
+        // One of an earlier run against the same cluster may still be leaving.
+        cluster.kubectl(&["delete", "namespace", name, "--ignore-not-found"])?;
         cluster.apply(&namespace(name, injected).to_string())?;
         wait_until(PATIENCE, "the namespace has its service account", || {
             cluster.kubectl(&["--namespace", name, "get", "serviceaccount/default", "configmap/kube-root-ca.crt"]).ok()

@@ -23,7 +23,7 @@ use crate::{
     setup::{Purpose, prepare},
     workspace::cargo,
 };
-use tally::{Outcome, Tally};
+use tally::{Failures, Outcome, Tally};
 
 /// Run the tests: on the host, and (as root) against the kernel and on a node
 #[derive(Args)]
@@ -91,10 +91,11 @@ impl Run {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let tiers = options.tier.map_or(Tier::value_variants().to_vec(), |tier| vec![tier]);
     let mut total = Tally::default();
+    let mut failures = Failures::default();
     let mut lines = Vec::new();
     let mut failed = false;
     for tier in tiers {
-        let (outcome, tally) = run_tier(tier).unwrap_or_else(|error| {
+        let (outcome, tally) = run_tier(tier, &mut failures).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             Tally::default().outcome(false)
         });
@@ -102,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         lines.push(format!("{}: {outcome}", tier.name()));
         total += tally;
     }
+    print!("{failures}");
     for line in lines {
         println!("{line}");
     }
@@ -119,12 +121,12 @@ impl Tier {
     }
 }
 
-fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
+fn run_tier(tier: Tier, failures: &mut Failures) -> Result<(Outcome, Tally)> {
     match tier {
         Tier::Host => {
             let packages = HOST.map(|package| format!("--package={package}"));
             let (outcome, tally) =
-                step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(packages)))?;
+                step("host tests", || stream(cargo().args(["test", "--no-fail-fast"]).args(packages), failures))?;
             // What is ignored here is the kernel tier's, and counted there.
             Ok((outcome, Tally { skipped: 0, ..tally }))
         }
@@ -133,7 +135,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
             prepare(Purpose::Test)?;
             step("build what the tests start", || run_command(cargo().args(STARTED)))?;
             let threads = kernel_threads().to_string();
-            step("kernel tests", || run_all(&KERNEL, &["--test-threads", &threads]))
+            step("kernel tests", || run_all(&KERNEL, &["--test-threads", &threads], failures))
         }
         Tier::Node if !is_root() => skip(&NODE, "needs root"),
         Tier::Node if find("go").is_none() => skip(&NODE, "needs Go: https://go.dev/dl/"),
@@ -144,7 +146,7 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
             })?;
             let tools = Tools { helm: build::helm()?, kubectl: build::kubectl()? };
             let deploy = step("deploy/", || deploy::check(&tools))?;
-            let (outcome, tally) = step("node tests", || run_all(&NODE, &[]))?;
+            let (outcome, tally) = step("node tests", || run_all(&NODE, &[], failures))?;
             let deployed = Tally { passed: usize::from(deploy), failed: usize::from(!deploy), skipped: 0 };
             Ok((if deploy { outcome } else { Outcome::Failed }, deployed + tally))
         }
@@ -152,11 +154,11 @@ fn run_tier(tier: Tier) -> Result<(Outcome, Tally)> {
 }
 
 /// Runs all of `runs`, also when one fails.
-fn run_all(runs: &[Run], arguments: &[&str]) -> Result<(Outcome, Tally)> {
+fn run_all(runs: &[Run], arguments: &[&str], failures: &mut Failures) -> Result<(Outcome, Tally)> {
     let mut total = Tally::default();
     let mut passed = true;
     for run in runs {
-        let (outcome, tally) = stream(&mut run.command(arguments))?;
+        let (outcome, tally) = stream(&mut run.command(arguments), failures)?;
         passed &= outcome == Outcome::Passed;
         total += tally;
     }
@@ -178,8 +180,8 @@ fn skip(runs: &[Run], why: &str) -> Result<(Outcome, Tally)> {
     Ok((Outcome::Skipped(why.to_owned()), Tally { skipped, ..Tally::default() }))
 }
 
-/// Runs `test`, passes its output on and adds up its result lines.
-fn stream(test: &mut Command) -> Result<(Outcome, Tally)> {
+/// Runs `test`, passes its output on, adds up its result lines and keeps why tests failed.
+fn stream(test: &mut Command, failures: &mut Failures) -> Result<(Outcome, Tally)> {
     let mut child = test.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let mut tally = Tally::default();
     let mut stdout = std::io::stdout().lock();
@@ -187,7 +189,9 @@ fn stream(test: &mut Command) -> Result<(Outcome, Tally)> {
         let line = line?;
         stdout.write_all(&line)?;
         stdout.write_all(b"\n")?;
-        tally += tally::result(&String::from_utf8_lossy(&line)).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        tally += tally::result(&line).unwrap_or_default();
+        failures.read(&line);
     }
     let status = child.wait()?;
     Ok(tally.outcome(status.success()))

@@ -1,6 +1,6 @@
 //! Adds up what the test runners themselves say.
 //!
-//! Knows only libtest's two summary lines.
+//! Knows libtest's two summary lines, and how it tells why a test failed.
 
 use std::{
     fmt,
@@ -56,6 +56,45 @@ pub(crate) fn result(line: &str) -> Option<Tally> {
     Some(Tally { passed: of("passed")?, failed: of("failed")?, skipped: of("ignored")? })
 }
 
+/// The longest that is said again of one failure, in lines.
+const SAID_AGAIN: usize = 12;
+
+/// The longest of these lines, in characters.
+const LINE: usize = 300;
+
+/// Why tests failed, each in a few lines: who sees only the end of a long output has to see that.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// The lines.
+    said: Vec<String>,
+    /// How many more of the present failure's lines belong there.
+    room: usize,
+}
+
+impl Failures {
+    /// Takes the next line of a runner's output. A failure begins with `---- NAME stdout ----` and ends before the
+    /// next one, or the list of names.
+    pub(crate) fn read(&mut self, line: &str) {
+        if line.starts_with("---- ") && line.ends_with(" ----") {
+            self.room = SAID_AGAIN;
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            self.room = 0;
+        } else if line.trim().is_empty() {
+            return;
+        }
+        if self.room > 0 {
+            self.room -= 1;
+            self.said.push(line.chars().take(LINE).collect());
+        }
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.said.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
 /// The number of a line `7 tests, 0 benchmarks`, the end of `--list`.
 pub(crate) fn listed(line: &str) -> Option<usize> {
     let (tests, _) = line.split_once(" test")?;
@@ -99,17 +138,33 @@ impl fmt::Display for Outcome {
 mod tests {
     use super::*;
 
-    const LINE: &str =
+    const LINE_OF_RESULT: &str =
         "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s";
 
     #[test]
     fn result_summary_line_gives_its_numbers() {
-        assert_eq!(result(LINE), Some(Tally { passed: 12, failed: 3, skipped: 1 }));
+        assert_eq!(result(LINE_OF_RESULT), Some(Tally { passed: 12, failed: 3, skipped: 1 }));
     }
 
     #[test]
     fn result_other_line_is_none() {
         assert_eq!(result("test result_summary_line ... ok"), None);
+    }
+
+    #[test]
+    fn failures_are_said_again_shortened() {
+        let long = "x".repeat(LINE + 1);
+        let cause = ["", "thread 'a' panicked at b.rs:1:2:", &long].into_iter().chain(["more"; SAID_AGAIN]);
+        let mut failures = Failures::default();
+        for line in ["test a ... FAILED", "failures:", "", "---- a stdout ----"].into_iter().chain(cause) {
+            failures.read(line);
+        }
+        ["failures:", "    a", LINE_OF_RESULT].map(|line| failures.read(line));
+        let said = failures.to_string();
+        let said: Vec<_> = said.lines().collect();
+        assert_eq!(said[..2], ["---- a stdout ----", "thread 'a' panicked at b.rs:1:2:"]);
+        assert_eq!((said[2].len(), said.len()), (LINE, SAID_AGAIN));
+        assert_eq!(said[3..], ["more"; SAID_AGAIN - 3]);
     }
 
     #[test]

@@ -93,8 +93,9 @@ impl Resolver {
 pub fn java(class: &'static str) -> Result<PathBuf> {
     built(class, |program| {
         let directory = path(program.parent().context("a program is in a directory")?)?;
-        run("javac", &["-cp", &format!("{JARS}/*"), "-d", directory, &source(&format!("{class}.java"))])?;
-        let script = format!("#!/bin/sh\nexec {} -cp '/program:{JARS}/*' {class} \"$@\"\n", java_itself()?.display());
+        let netty = NETTY.map(|part| format!("/usr/share/java/netty-{part}.jar")).join(":");
+        run("javac", &["-cp", &netty, "-d", directory, &source(&format!("{class}.java"))])?;
+        let script = format!("#!/bin/sh\nexec {} -cp '/program:{netty}' {class} \"$@\"\n", java_itself()?.display());
         fs::write(program, script)?;
         run("chmod", &["+x", path(program)?])
     })
@@ -116,8 +117,8 @@ fn built(name: &'static str, build: impl FnOnce(&Path) -> Result<()>) -> Result<
     Ok(program)
 }
 
-/// Where Debian puts jars.
-const JARS: &str = "/usr/share/java";
+/// The parts of Netty, one jar each, that its resolver is made of.
+const NETTY: [&str; 7] = ["buffer", "codec", "codec-dns", "common", "resolver", "resolver-dns", "transport"];
 
 fn source(name: &str) -> String {
     format!("{}/../resolvers/{name}", env!("CARGO_MANIFEST_DIR"))
