@@ -50,7 +50,10 @@ impl Prober {
             let (found, busy) = metered(probe::probe(&worker, &netns, &url, deadline)).await;
             recorded.probed(found.word(), asked.elapsed());
             tracing::debug!(%url, ?found, "probed");
-            tokio::time::sleep(busy.saturating_sub(BUSY) * SHARE).await;
+            // Not for no time: a timer takes a millisecond at least.
+            if busy > BUSY {
+                tokio::time::sleep((busy - BUSY) * SHARE).await;
+            }
             let is_late = matches!(found, probe::Answer::Failed(ProbeError::Deadline(_)));
             let answer = meaning(&found);
             // The agent is gone: nobody wants to know.

@@ -20,8 +20,8 @@ use conngate_testbed::{
 use nix::sched::{CloneFlags, setns};
 use serde::Serialize;
 
-/// After this long without a word of conngate the programs look for listeners alone: a margin on the agent's own 2 s.
-const STALE: Duration = Duration::from_millis(2500);
+/// After this long without a word of conngate the programs look for listeners alone: a margin on the agent's own 5 s.
+const STALE: Duration = Duration::from_millis(5500);
 
 /// Far beyond any run.
 const PATIENCE: Duration = Duration::from_secs(30);
