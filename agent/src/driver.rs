@@ -9,9 +9,8 @@
 //! - [`Driver::turn`] may be dropped at any await and called again: nothing is held in its frame.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     io, mem,
-    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,7 +24,7 @@ use conngate_common::{
 };
 use conngate_core::{
     gate::Answer,
-    node::{Fact, Found, GRACE, Hooks, Input, Node, Output, Why},
+    node::{Fact, GRACE, Hooks, Input, Node, Output},
     pod::Pod,
     workload::Sandbox,
 };
@@ -301,47 +300,23 @@ impl Driver {
                     self.node.handle(clock::now(), unanswered);
                 }
             },
-            Output::Look { gate, at, port, why } => self.look(gate, at, port, why),
-            Output::Identify { gate, container } => {
-                if !self.pods.get(&gate).is_some_and(|pod| self.looks.container(pod, container)) {
-                    let why = "too many of its containers are looked at".to_owned();
-                    let found = Found::Untold { id: None, not_yet: true, why };
-                    let sandbox = Sandbox::Unknown;
-                    self.node.handle(clock::now(), Input::Identified { gate, container, found, sandbox });
-                }
-            }
+            Output::Look { gate, at, port, why } => self.injector.look(self.target(gate), at, port, why),
+            Output::Identify { gate, container } => self.looks.container(gate, self.pods.get(&gate), container),
             Output::FindNetns(gate) => {
-                let known = self.netns.get(&gate).cloned();
-                if !self.pods.get(&gate).is_some_and(|pod| self.looks.netns(pod, known)) {
-                    self.node.handle(clock::now(), Input::Sandbox { gate, sandbox: Sandbox::Unknown });
-                }
+                self.looks.netns(gate, self.pods.get(&gate), self.netns.get(&gate).cloned());
             }
             Output::FindPod(gate) => self.requests.push(Request::FindPod(gate)),
             Output::AskFor(uid) => self.requests.push(Request::AskFor(uid)),
             Output::Prepare(gate, record) => self.injector.prepare(self.target(gate), &record),
             Output::Replay(gate, records) => self.injector.replay(self.target(gate), records),
-            Output::Deliver { gate, queries, look } => {
-                if !self.injector.deliver(self.target(gate), queries, look) {
-                    self.node.handle(clock::now(), Input::Delivered { gate, bound: false });
-                }
-            }
+            Output::Deliver { gate, queries, look } => self.injector.deliver(self.target(gate), queries, look),
             Output::Pass(gate, queries) => self.injector.pass(self.target(gate), queries),
             Output::Truncate { gate, queries, uid } => {
                 self.injector.truncate(self.target(gate), queries, Owner { uid, gid: uid });
             }
-            Output::Reset(gate, records) => {
-                if !self.injector.reset(self.target(gate), records) {
-                    self.node.handle(clock::now(), Input::WasReset(gate));
-                }
-            }
+            Output::Reset(gate, records) => self.injector.reset(self.target(gate), records),
             Output::Release(gate) => self.injector.forget(gate),
             Output::Fact(fact) => self.facts.push(fact),
-        }
-    }
-
-    fn look(&mut self, gate: CgroupId, at: BTreeSet<SocketAddr>, port: u16, why: Why) {
-        if !self.injector.look(self.target(gate), at, port, why) {
-            self.node.handle(clock::now(), Input::Looked { gate, answer: Answer::Unanswered, why });
         }
     }
 

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - At most one job of a pod is under way, and the next one is another pod's if any waits.
 //! - A pod that has [`Hand::start`]'s room of jobs waiting is refused more.
-//! - Every job that was taken is done, unless it panics.
+//! - Every job has its answer: of the work, or, if it is refused or panics, the one that was given for that case.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -36,75 +36,74 @@ pub fn event_loop(name: &str) -> io::Result<Handle> {
 
 /// The asking side; the threads end with the last clone.
 #[derive(Debug)]
-pub struct Hand<J>(Arc<Asking<J>>);
+pub struct Hand<J, A>(Arc<Asking<J, A>>);
 
 #[derive(Debug)]
-struct Asking<J>(Arc<Turns<J>>);
+struct Asking<J, A>(Arc<Turns<J, A>>);
 
 #[derive(Debug)]
-struct Turns<J> {
-    state: Mutex<State<J>>,
+struct Turns<J, A> {
+    state: Mutex<State<J, A>>,
     changed: Condvar,
     room: usize,
+    answers: mpsc::UnboundedSender<A>,
 }
 
 #[derive(Debug)]
-struct State<J> {
-    queues: HashMap<CgroupId, VecDeque<J>>,
+struct State<J, A> {
+    /// With what is answered for a job that is not done.
+    queues: HashMap<CgroupId, VecDeque<(J, Option<A>)>>,
     /// The pods with jobs that wait and none under way, the next one first.
     turns: VecDeque<CgroupId>,
     busy: HashSet<CgroupId>,
     over: bool,
 }
 
-impl<J> Clone for Hand<J> {
+impl<J, A> Clone for Hand<J, A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<J: Send + 'static> Hand<J> {
+impl<J: Send + 'static, A: Send + 'static> Hand<J, A> {
     /// Starts so many threads that do `work`, where at most `room` jobs of one pod wait; what answers they have arrive at the
     /// receiver.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start<A: Send + 'static>(
+    pub fn start(
         name: &str,
         threads: usize,
         room: usize,
         work: impl Fn(J) -> Option<A> + Send + Sync + 'static,
     ) -> io::Result<(Self, mpsc::UnboundedReceiver<A>)> {
         let state = State { queues: HashMap::new(), turns: VecDeque::new(), busy: HashSet::new(), over: false };
-        let turns = Arc::new(Turns { state: Mutex::new(state), changed: Condvar::new(), room });
         let (answers, answered) = mpsc::unbounded_channel();
+        let turns = Arc::new(Turns { state: Mutex::new(state), changed: Condvar::new(), room, answers });
         let hand = Self(Arc::new(Asking(turns.clone())));
         let work = Arc::new(work);
         for _ in 0..threads {
-            let (turns, answers, work) = (turns.clone(), answers.clone(), work.clone());
+            let (turns, work) = (turns.clone(), work.clone());
             thread::Builder::new().name(name.to_owned()).spawn(move || {
-                while let Some((job, _busy)) = turns.next() {
-                    // A panic has said what it is; whoever waits for the answer has a deadline of its own.
-                    if let Ok(Some(answer)) = catch_unwind(AssertUnwindSafe(|| work(job))) {
-                        // Nobody wants to know any more: the asking side is gone, and the next turn says so.
-                        let _ = answers.send(answer);
-                    }
+                while let Some((job, undone, _busy)) = turns.next() {
+                    // A panic has said what it is.
+                    turns.answer(catch_unwind(AssertUnwindSafe(|| work(job))).unwrap_or(undone));
                 }
             })?;
         }
         Ok((hand, answered))
     }
 
-    /// Asks for `job`, which is `pod`'s. False: it has too many waiting already.
-    #[must_use]
-    pub fn ask(&self, pod: CgroupId, job: J) -> bool {
+    /// Asks for `job`, which is `pod`'s; should it not be done, `undone` is the answer. False: it has too many waiting already.
+    pub fn ask(&self, pod: CgroupId, job: J, undone: Option<A>) -> bool {
         let turns = &self.0.0;
         let mut state = turns.state();
         let queue = state.queues.entry(pod).or_default();
         if queue.len() >= turns.room {
+            turns.answer(undone);
             return false;
         }
-        queue.push_back(job);
+        queue.push_back((job, undone));
         if queue.len() == 1 && !state.busy.contains(&pod) {
             state.turns.push_back(pod);
             turns.changed.notify_one();
@@ -113,7 +112,7 @@ impl<J: Send + 'static> Hand<J> {
     }
 }
 
-impl<J> Drop for Asking<J> {
+impl<J, A> Drop for Asking<J, A> {
     fn drop(&mut self) {
         self.0.state().over = true;
         self.0.changed.notify_all();
@@ -121,15 +120,20 @@ impl<J> Drop for Asking<J> {
 }
 
 /// A pod's job is under way.
-struct Busy<'a, J>(&'a Turns<J>, CgroupId);
+struct Busy<'a, J, A>(&'a Turns<J, A>, CgroupId);
 
-impl<J> Turns<J> {
-    fn state(&self) -> MutexGuard<'_, State<J>> {
+impl<J, A> Turns<J, A> {
+    fn state(&self) -> MutexGuard<'_, State<J, A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn answer(&self, answer: Option<A>) {
+        // Where nobody wants to know any more, the asking side is gone, and the next turn says so.
+        answer.map(|answer| self.answers.send(answer).ok());
+    }
+
     /// Waits for the next job; `None`: nobody asks any more.
-    fn next(&self) -> Option<(J, Busy<'_, J>)> {
+    fn next(&self) -> Option<(J, Option<A>, Busy<'_, J, A>)> {
         let mut state = self.state();
         loop {
             if state.over {
@@ -137,9 +141,9 @@ impl<J> Turns<J> {
             }
             if let Some(pod) = state.turns.pop_front() {
                 let job = state.queues.get_mut(&pod).and_then(VecDeque::pop_front);
-                if let Some(job) = job {
+                if let Some((job, undone)) = job {
                     state.busy.insert(pod);
-                    return Some((job, Busy(self, pod)));
+                    return Some((job, undone, Busy(self, pod)));
                 }
                 continue;
             }
@@ -148,7 +152,7 @@ impl<J> Turns<J> {
     }
 }
 
-impl<J> Drop for Busy<'_, J> {
+impl<J, A> Drop for Busy<'_, J, A> {
     fn drop(&mut self) {
         let Self(turns, pod) = self;
         let mut state = turns.state();
@@ -183,10 +187,10 @@ mod tests {
         })
         .unwrap();
         // The first may be under way already, or wait.
-        let taken = (0..10).filter(|number| hand.ask(HOSTILE, (HOSTILE, *number))).count();
+        let taken = (0..10).filter(|number| hand.ask(HOSTILE, (HOSTILE, *number), None)).count();
         assert!((3..=4).contains(&taken), "{taken}");
         for number in 0..3 {
-            assert!(hand.ask(VICTIM, (VICTIM, number)));
+            assert!(hand.ask(VICTIM, (VICTIM, number), None));
         }
         for number in 0..3 {
             assert_eq!(answers.recv().await, Some((VICTIM, number)));
@@ -208,7 +212,7 @@ mod tests {
             Some(pod)
         })
         .unwrap();
-        assert!((0..4).all(|_| hand.ask(HOSTILE, HOSTILE)) && hand.ask(VICTIM, VICTIM));
+        assert!((0..4).all(|_| hand.ask(HOSTILE, HOSTILE, None)) && hand.ask(VICTIM, VICTIM, None));
         drop(let_go);
         let mut order = Vec::new();
         for _ in 0..5 {
@@ -218,13 +222,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pod_whose_work_panics_is_served_again() {
+    async fn job_that_panics_or_is_refused_is_answered_all_the_same_and_its_pod_is_served_again() {
+        let (hand, mut answers) = Hand::start("test", 1, 0, Some::<&str>).unwrap();
+        assert!(!hand.ask(VICTIM, "done", Some("refused")));
+        assert_eq!(answers.recv().await, Some("refused"));
         let (hand, mut answers) = Hand::start("test", 1, 9, |number: u32| {
             assert!(number != 0, "a bug");
             Some(number)
         })
         .unwrap();
-        assert!(hand.ask(VICTIM, 0) && hand.ask(VICTIM, 1));
-        assert_eq!(answers.recv().await, Some(1));
+        assert!(hand.ask(VICTIM, 0, Some(7)) && hand.ask(VICTIM, 1, Some(8)));
+        assert_eq!((answers.recv().await, answers.recv().await), (Some(7), Some(1)));
     }
 }

@@ -86,7 +86,7 @@ enum Job {
 /// Takes jobs.
 #[derive(Debug)]
 pub struct Injector {
-    hand: Hand<(Target, Job)>,
+    hand: Hand<(Target, Job), Input>,
     pods: Pods,
 }
 
@@ -125,28 +125,28 @@ impl Injector {
     /// A SYN is held: what sends it again is made ready.
     pub fn prepare(&self, target: Target, record: &ParkedRecord) {
         // If not, it is made when it is sent.
-        let _ = self.hand.ask(target.gate, (target, Job::Prepare(Box::new(*record))));
+        self.hand.ask(target.gate, (target, Job::Prepare(Box::new(*record))), None);
     }
 
     /// Sends these packets again, in this order.
     pub fn replay(&self, target: Target, records: Vec<ParkedRecord>) {
         let (gate, packets) = (target.gate, records.len());
-        if !self.hand.ask(gate, (target, Job::Replay(records))) {
+        if !self.hand.ask(gate, (target, Job::Replay(records)), None) {
             tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the kernel's own retry");
         }
     }
 
     /// Sends these queries again. Where `look` is a port, only if somebody is bound where all of them
-    /// went; where there are none, on that port. False: nobody will.
-    #[must_use]
-    pub fn deliver(&self, target: Target, queries: Vec<Arc<Datagram>>, look: Option<u16>) -> bool {
-        self.hand.ask(target.gate, (target, Job::Deliver { queries, look }))
+    /// went; where there are none, on that port.
+    pub fn deliver(&self, target: Target, queries: Vec<Arc<Datagram>>, look: Option<u16>) {
+        let undone = Input::Delivered { gate: target.gate, bound: false };
+        self.hand.ask(target.gate, (target, Job::Deliver { queries, look }), Some(undone));
     }
 
     /// Sends these queries again; what becomes of them is their resolver's.
     pub fn pass(&self, target: Target, queries: Vec<Arc<Datagram>>) {
         let (gate, packets) = (target.gate, queries.len());
-        if !self.hand.ask(gate, (target, Job::Pass(queries))) {
+        if !self.hand.ask(gate, (target, Job::Pass(queries)), None) {
             tracing::debug!(gate = gate.0, packets, "too many packets wait: left to the resolver's own retry");
         }
     }
@@ -154,26 +154,23 @@ impl Injector {
     /// Answers these queries as truncated, as `owner`: the mesh's DNS server, whose answers its rules know.
     pub fn truncate(&self, target: Target, queries: Vec<Arc<Datagram>>, owner: Owner) {
         let (gate, packets) = (target.gate, queries.len());
-        if !self.hand.ask(gate, (target, Job::Truncate { queries, owner })) {
+        if !self.hand.ask(gate, (target, Job::Truncate { queries, owner }), None) {
             tracing::debug!(gate = gate.0, packets, "too many packets wait: queries are not answered as truncated");
         }
     }
 
-    /// Ends these connections with an error. False: nobody will.
-    #[must_use]
-    pub fn reset(&self, target: Target, records: Vec<ParkedRecord>) -> bool {
+    /// Ends these connections with an error.
+    pub fn reset(&self, target: Target, records: Vec<ParkedRecord>) {
         let (gate, connections) = (target.gate, records.len());
-        let asked = self.hand.ask(gate, (target, Job::Reset(records)));
-        if !asked {
+        if !self.hand.ask(gate, (target, Job::Reset(records)), Some(Input::WasReset(gate))) {
             tracing::warn!(gate = gate.0, connections, "too many connections wait: released, not reset");
         }
-        asked
     }
 
-    /// Looks whether somebody listens everywhere where connections wait, or where none does on `port`. False: nobody will.
-    #[must_use]
-    pub fn look(&self, target: Target, waited_for: BTreeSet<SocketAddr>, port: u16, why: Why) -> bool {
-        self.hand.ask(target.gate, (target, Job::Look { waited_for, port, why }))
+    /// Looks whether somebody listens everywhere where connections wait, or where none does on `port`.
+    pub fn look(&self, target: Target, waited_for: BTreeSet<SocketAddr>, port: u16, why: Why) {
+        let undone = Input::Looked { gate: target.gate, answer: Answer::Unanswered, why };
+        self.hand.ask(target.gate, (target, Job::Look { waited_for, port, why }), Some(undone));
     }
 
     /// Closes what is kept open of a pod.

@@ -27,11 +27,13 @@ const ROOM: usize = 16;
 
 /// Takes questions; cloned freely.
 #[derive(Clone, Debug)]
-pub struct Looks(Hand<Question>);
+pub struct Looks(Hand<Question, Looked>);
 
 #[derive(Debug)]
 struct Question {
-    pod: PodCgroup,
+    gate: CgroupId,
+    /// `None`: there is no such pod any more.
+    pod: Option<PodCgroup>,
     what: What,
 }
 
@@ -63,21 +65,38 @@ impl Looks {
         Ok((Self(hand), answers))
     }
 
-    /// Which container of `pod` is `container`? False: too many questions of this pod are open.
-    #[must_use]
-    pub fn container(&self, pod: &PodCgroup, container: CgroupId) -> bool {
-        self.0.ask(pod.id, Question { pod: pod.clone(), what: What::Container(container) })
+    /// Which container of `pod` is `container`?
+    pub fn container(&self, gate: CgroupId, pod: Option<&PodCgroup>, container: CgroupId) {
+        self.ask(Question { gate, pod: pod.cloned(), what: What::Container(container) });
     }
 
-    /// In which network namespace does `pod` live, in the one that is `known` or in another? False: as [`Looks::container`].
-    #[must_use]
-    pub fn netns(&self, pod: &PodCgroup, known: Option<Netns>) -> bool {
-        self.0.ask(pod.id, Question { pod: pod.clone(), what: What::Netns(known) })
+    /// In which network namespace does `pod` live, in the one that is `known` or in another?
+    pub fn netns(&self, gate: CgroupId, pod: Option<&PodCgroup>, known: Option<Netns>) {
+        self.ask(Question { gate, pod: pod.cloned(), what: What::Netns(known) });
+    }
+
+    fn ask(&self, question: Question) {
+        let undone = unseen(&question, "too many of its containers are looked at");
+        self.0.ask(question.gate, question, Some(undone));
     }
 }
 
+/// The answer where nothing can be seen.
+fn unseen(question: &Question, why: &str) -> Looked {
+    let (gate, sandbox) = (question.gate, Sandbox::Unknown);
+    let input = match question.what {
+        What::Netns(_) => Input::Sandbox { gate, sandbox },
+        What::Container(container) => {
+            let found = Found::Untold { id: None, not_yet: true, why: why.to_owned() };
+            Input::Identified { gate, container, found, sandbox }
+        }
+    };
+    Looked { gate, netns: None, input }
+}
+
 fn look(worker: &NetnsWorker, question: &Question) -> Looked {
-    let (pod, gate) = (&question.pod, question.pod.id);
+    let gate = question.gate;
+    let Some(pod) = &question.pod else { return unseen(question, "its pod is gone") };
     let container = match &question.what {
         What::Container(container) => *container,
         What::Netns(known) => {
