@@ -159,7 +159,9 @@ mod tests {
         for line in ["test a ... FAILED", "failures:", "", "---- a stdout ----"].into_iter().chain(cause) {
             failures.read(line);
         }
-        ["failures:", "    a", LINE_OF_RESULT].map(|line| failures.read(line));
+        for line in ["failures:", "    a", LINE_OF_RESULT] {
+            failures.read(line);
+        }
         let said = failures.to_string();
         let said: Vec<_> = said.lines().collect();
         assert_eq!(said[..2], ["---- a stdout ----", "thread 'a' panicked at b.rs:1:2:"]);
