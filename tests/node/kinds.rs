@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The pod `app` becomes ready at its first attempt, and its connection was not held: no SYN was sent again.
-fn assert_not_held(namespace: &Namespace<'_>) -> Result<()> {
+pub(crate) fn assert_not_held(namespace: &Namespace<'_>) -> Result<()> {
     let pod = namespace.wait("app", "is ready", is_ready)?;
     assert_eq!(container(&pod, "app")["restartCount"], 0);
     let connection: Connection = serde_json::from_str(&namespace.log("app", "app", false)?)?;

@@ -7,8 +7,10 @@ mod application;
 mod containers;
 mod cure;
 mod exit;
+mod families;
 mod fault;
 mod install;
+mod istio;
 mod kinds;
 mod kubectl;
 mod manifests;
@@ -23,6 +25,7 @@ mod rollout;
 mod seed;
 mod shared;
 mod sources;
+mod stand_in;
 mod workload;
 mod world;
 
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
         kinds::job_with_a_native_sidecar_completes,
         kinds::static_pod_is_held,
         kinds::pod_deleted_in_mid_hold_ends_and_leaves_no_gate,
+        istio::native_nftables_in_both_families_holds_until_the_proxy_is_ready,
+        istio::application_that_istio_holds_until_the_proxy_starts_is_not_held_again,
+        istio::pod_of_istio_cni_in_mode_retry_is_held_after_its_validation_has_listened,
         containers::init_container_is_refused_as_without_conngate,
         containers::two_applications_of_a_pod_are_both_held_until_the_proxy_is_ready,
         containers::container_that_is_not_named_is_not_held,
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
         meshes::kumas_pod_is_held_by_name_until_its_own_probe_says_ready,
         meshes::consuls_pod_is_held_by_name_until_envoys_admin_says_ready,
         meshes::linkerds_pod_is_held_until_its_probes_named_port_says_ready,
+        meshes::pods_behind_rules_of_nf_tables_are_held_until_each_is_ready,
         meshes::linkerds_native_sidecar_is_ready_before_anything_is_held,
         meshes::daprs_pod_is_held_on_loopback_until_it_answers_204,
         manifests::chart_is_admitted_by_the_api_server_with_and_without_values,

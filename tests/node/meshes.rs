@@ -2,32 +2,21 @@
 //! connects at once, by a name, is not refused, and its gate opens for what the pod itself says of its proxy.
 //!
 //! Their control planes and proxies cannot be built here. What stands for a proxy is a real Envoy at the mesh's ports, as the mesh's
-//! user, behind the rules that the mesh installs; like theirs it is there from the beginning, and ready seconds later. Which
-//! versions each pod is of is said in docs/meshes.md.
+//! user, behind the rules that the mesh installs for both families. Which versions each pod is of is said in docs/meshes.md.
 
 use anyhow::{Context, Result};
-use conngate_testbed::{
-    cluster::{
-        PROXY,
-        pod::{Container, Pod},
-    },
-    lab::envoy::dns,
-};
+use conngate_testbed::cluster::pod::{Container, Pod};
 use serde_json::{Value, json};
 
 use crate::{
     application::MODE,
+    families::{self, WEB_V6},
     install::installed,
     operate::inside,
     pods::{Namespace, container, is_ready},
+    stand_in::{Envoy, Rules},
     workload::assert_not_restarted,
 };
-
-/// Where CoreDNS answers: the node itself.
-const NAMESERVER: &str = "192.0.2.2";
-
-/// How long Envoy waits for listeners that never come before it serves those that it has.
-const LATE: &str = "4s";
 
 /// What a mesh makes of a pod.
 struct Mesh {
@@ -46,114 +35,13 @@ struct Mesh {
 /// Outside of the cluster, by name; who answers says as whom.
 const OUTSIDE: (&str, &str) = ("http://upstream.example/", "198.51.100.10:80\n");
 
-/// How the real Envoy stands for the mesh's proxy.
-struct Envoy {
-    user: u32,
-    /// Where the application's connections arrive.
-    outbound: u16,
-    /// Where its DNS queries arrive, if anywhere.
-    dns: Option<u16>,
-    /// Where they arrive over TCP, which the cluster's own nameserver answers.
-    dns_over_tcp: Option<u16>,
-    /// Where /ready is answered.
-    ready: u16,
-    /// Where the kubelet's TCP probe finds somebody.
-    inbound: Option<u16>,
-}
-
-impl Envoy {
-    /// The proxy's container of `name`, by the mesh's own `arguments`.
-    fn container(&self, name: &str, arguments: &[&str]) -> Container {
-        let start = "exec envoy --concurrency 1 --use-dynamic-base-id --log-level warn --config-yaml \"$ENVOY\"";
-        let environment = [("ENVOY", &*self.bootstrap().to_string())];
-        let container = Container::script(name, start).image(PROXY).env(&environment).user(self.user);
-        container.field("args", arguments)
-    }
-
-    fn bootstrap(&self) -> Value {
-        let to = |cluster: &str| {
-            json!({
-                "name": "envoy.filters.network.tcp_proxy",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                    "stat_prefix": cluster,
-                    "cluster": cluster,
-                },
-            })
-        };
-        let arrived = json!({
-            "name": "envoy.filters.network.echo",
-            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo" },
-        });
-        let listeners = [
-            Some(listener(self.outbound, &to("onward"))),
-            // Those of a probe go no further.
-            self.inbound.map(|port| listener(port, &arrived)),
-            self.dns_over_tcp.map(|port| listener(port, &to("nameserver"))),
-            self.dns.map(|port| dns(port, "upstream.example", "198.51.100.10")),
-        ];
-        let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-        json!({
-            "node": { "id": "stand-in", "cluster": "stand-in" },
-            "admin": { "address": address("0.0.0.0", self.ready) },
-            "dynamic_resources": { "lds_config": {
-                "resource_api_version": "V3",
-                "initial_fetch_timeout": LATE,
-                "api_config_source": {
-                    "api_type": "REST",
-                    "transport_api_version": "V3",
-                    "cluster_names": ["nobody"],
-                    "refresh_delay": "86400s",
-                },
-            }},
-            "static_resources": { "listeners": listeners, "clusters": [
-                fixed("nobody", "127.0.0.1", 1),
-                fixed("nameserver", NAMESERVER, 53),
-                { "name": "onward", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED" },
-            ]},
-        })
-    }
-}
-
-fn address(ip: &str, port: u16) -> Value {
-    json!({ "socket_address": { "address": ip, "port_value": port } })
-}
-
-/// A cluster of one address.
-fn fixed(name: &str, ip: &str, port: u16) -> Value {
-    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address(ip, port) } }] }]);
-    json!({ "name": name, "type": "STATIC", "load_assignment": { "cluster_name": name, "endpoints": endpoints } })
-}
-
-/// A listener whose connections are `filter`'s.
-fn listener(port: u16, filter: &Value) -> Value {
-    json!({
-        "name": port.to_string(),
-        "address": address("0.0.0.0", port),
-        "listener_filters": [{
-            "name": "envoy.filters.listener.original_dst",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
-            },
-        }],
-        "filter_chains": [{ "filters": [filter] }],
-    })
-}
-
-/// An init container that installs `rules`, by the mesh's own `arguments`.
-fn init(name: &str, arguments: &[&str], rules: &str) -> Container {
-    let may = json!({ "capabilities": { "add": ["NET_ADMIN", "NET_RAW"] }, "runAsUser": 0 });
-    let restore = format!("iptables-restore --noflush <<'RULES'\n{rules}RULES\n");
-    Container::script(name, &restore).field("args", arguments).field("securityContext", may)
-}
-
 fn http_probe(path: &str, port: impl Into<Value>) -> Value {
     json!({ "httpGet": { "path": path, "port": port.into() }, "periodSeconds": 1, "failureThreshold": 60 })
 }
 
 /// app/kuma-injector and pkg/transparentproxy of github.com/kumahq/kuma: DNS over TCP is not redirected, and queries have conntrack zones
 /// of their own.
-fn kuma() -> Mesh {
+fn kuma(installs: Rules) -> Mesh {
     let envoy = Envoy { user: 5678, outbound: 15001, dns: Some(15053), dns_over_tcp: None, ready: 9902, inbound: None };
     let rules = "*nat\n\
         -N KUMA_MESH_OUTBOUND\n-N KUMA_MESH_OUTBOUND_REDIRECT\n\
@@ -182,7 +70,7 @@ fn kuma() -> Mesh {
             ("kuma.io/builtin-dns-port", "15053"),
             ("kuma.io/transparent-proxying-outbound-port", "15001"),
         ],
-        init: Some(init("kuma-init", &["--config-file", "/tmp/transparent-proxy/config.yaml"], rules)),
+        init: Some(installs.init("kuma-init", &["--config-file", "/tmp/transparent-proxy/config.yaml"], rules)),
         proxy: envoy
             .container("kuma-sidecar", &["run", "--log-level=info"])
             .field("readinessProbe", http_probe("/ready", 9902)),
@@ -193,7 +81,7 @@ fn kuma() -> Mesh {
 
 /// control-plane/connect-inject of github.com/hashicorp/consul-k8s, sdk/iptables of github.com/hashicorp/consul: lookups by both protocols
 /// are redirected, and the readiness probe tells of a TCP port only.
-fn consul() -> Mesh {
+fn consul(installs: Rules) -> Mesh {
     let envoy = Envoy {
         user: 5995,
         outbound: 15001,
@@ -222,7 +110,7 @@ fn consul() -> Mesh {
             ("consul.hashicorp.com/connect-inject-status", "injected"),
             ("consul.hashicorp.com/transparent-proxy-status", "enabled"),
         ],
-        init: Some(init("consul-connect-inject-init", &["-consul-node-name=k8s-service-mesh"], rules)),
+        init: Some(installs.init("consul-connect-inject-init", &["-consul-node-name=k8s-service-mesh"], rules)),
         proxy: envoy
             .container("consul-dataplane", &arguments)
             .field("readinessProbe", json!({ "tcpSocket": { "port": 20000 }, "periodSeconds": 1 })),
@@ -232,7 +120,7 @@ fn consul() -> Mesh {
 }
 
 /// charts/partials and proxy-init of github.com/linkerd: names are looked up without the proxy, and its probe names a port.
-fn linkerd() -> Mesh {
+fn linkerd(installs: Rules) -> Mesh {
     let envoy = Envoy { user: 2102, outbound: 4140, dns: None, dns_over_tcp: None, ready: 4191, inbound: None };
     let rules = "*nat\n\
         -N PROXY_INIT_OUTPUT\n\
@@ -250,7 +138,7 @@ fn linkerd() -> Mesh {
     Mesh {
         name: "linkerd",
         annotations: vec![("linkerd.io/inject", "enabled"), ("linkerd.io/proxy-version", "edge-26.8.3")],
-        init: Some(init("linkerd-init", &arguments, rules)),
+        init: Some(installs.init("linkerd-init", &arguments, rules)),
         proxy: envoy
             .container("linkerd-proxy", &[])
             .field("ports", ports)
@@ -285,60 +173,80 @@ while True:
     }
 }
 
-/// A pod of the mesh in a namespace of its own: its application is not restarted, and its gate opens when its proxy says so.
-fn assert_released(namespace: &'static str, mesh: Mesh, native: bool) -> Result<()> {
+/// Pods of meshes in a namespace of their own: no application is restarted, and each gate opens when the pod's proxy says so. Behind a
+/// redirect an application asks by IPv6 at the same time. `native`: proxies are native sidecars.
+fn assert_released<const N: usize>(namespace: &'static str, meshes: [Mesh; N], native: bool) -> Result<()> {
     let cluster = installed()?;
-    let (namespace, path) = (Namespace::new(&cluster, namespace, false)?, format!("{namespace}/app"));
-    let (asked, told) = mesh.asks;
-    let script = format!("curl -sSf {asked} && exec sleep infinity; exit 1");
-    let mut pod = namespace.pod("app").annotation(MODE, "hold").container(Container::script("app", &script));
-    for (key, value) in mesh.annotations {
-        pod = pod.annotation(key, value);
+    families::route(&cluster)?;
+    let namespace = Namespace::new(&cluster, namespace, false)?;
+    let mut released = Vec::new();
+    for mesh in meshes {
+        let (asked, told) = mesh.asks;
+        let (script, told) = match mesh.init {
+            None => (format!("curl -sSf {asked} && exec sleep infinity; exit 1"), told.to_owned()),
+            Some(_) => {
+                let v6 = format!("curl -sSfg -o /tmp/v6 http://{WEB_V6}/ & v6=$!");
+                let v4 = format!("curl -sSf {asked} && wait $v6 && cat /tmp/v6 && exec sleep infinity; exit 1");
+                (format!("{v6}; {v4}"), format!("{told}{WEB_V6}\n"))
+            }
+        };
+        let mut pod = namespace.pod(mesh.name).annotation(MODE, "hold").container(Container::script("app", &script));
+        for (key, value) in mesh.annotations {
+            pod = pod.annotation(key, value);
+        }
+        pod = mesh.init.map(|init| [families::address(), init]).into_iter().flatten().fold(pod, Pod::init_container);
+        namespace.create(if native {
+            pod.init_container(mesh.proxy.field("restartPolicy", "Always"))
+        } else {
+            pod.container(mesh.proxy)
+        })?;
+        released.push((mesh.name, mesh.ready_url, told));
     }
-    pod = mesh.init.into_iter().fold(pod, Pod::init_container);
-    namespace.create(if native {
-        pod.init_container(mesh.proxy.field("restartPolicy", "Always"))
-    } else {
-        pod.container(mesh.proxy)
-    })?;
-    namespace.wait("app", "is ready, and has asked", |pod| {
-        is_ready(pod)
-            && (container(pod, "app")["restartCount"] != 0
-                || namespace.log("app", "app", false).is_ok_and(|said| !said.is_empty()))
-    })?;
-    assert_not_restarted(&cluster, &namespace, "app")?;
-    assert_eq!(namespace.log("app", "app", false)?, told);
-    let explained: Value = serde_json::from_str(&inside(&cluster, &["explain", &path, "-o", "json"])?)?;
-    assert_eq!(
-        (&explained["policy"]["proxy"], &explained["policy"]["ready_url"]),
-        (&mesh.name.into(), &mesh.ready_url.into())
-    );
-    let events = inside(&cluster, &["events", "--pod", &path])?;
-    let opened =
-        events.lines().find(|line| line.contains("released (ready): held ")).with_context(|| events.clone())?;
-    assert_eq!(opened.contains("held 0,"), native, "{events}");
+    for (name, ready_url, told) in released {
+        namespace.wait(name, "is ready, and has asked", |pod| {
+            is_ready(pod)
+                && (container(pod, "app")["restartCount"] != 0
+                    || namespace.log(name, "app", false).is_ok_and(|said| said.len() >= told.len()))
+        })?;
+        assert_not_restarted(&cluster, &namespace, name)?;
+        assert_eq!(namespace.log(name, "app", false)?, told);
+        let path = namespace.path(name);
+        let explained: Value = serde_json::from_str(&inside(&cluster, &["explain", &path, "-o", "json"])?)?;
+        assert_eq!(
+            (&explained["policy"]["proxy"], &explained["policy"]["ready_url"]),
+            (&name.into(), &ready_url.into())
+        );
+        let events = inside(&cluster, &["events", "--pod", &path])?;
+        let opened =
+            events.lines().find(|line| line.contains("released (ready): held ")).with_context(|| events.clone())?;
+        assert_eq!(opened.contains("held 0,"), native, "{events}");
+    }
     Ok(())
 }
 
 pub(crate) fn kumas_pod_is_held_by_name_until_its_own_probe_says_ready() -> Result<()> {
-    assert_released("mesh-kuma", kuma(), false)
+    assert_released("mesh-kuma", [kuma(Rules::IpTables)], false)
 }
 
 pub(crate) fn consuls_pod_is_held_by_name_until_envoys_admin_says_ready() -> Result<()> {
-    assert_released("mesh-consul", consul(), false)
+    assert_released("mesh-consul", [consul(Rules::IpTables)], false)
 }
 
 pub(crate) fn linkerds_pod_is_held_until_its_probes_named_port_says_ready() -> Result<()> {
-    assert_released("mesh-linkerd", linkerd(), false)
+    assert_released("mesh-linkerd", [linkerd(Rules::IpTables)], false)
+}
+
+pub(crate) fn pods_behind_rules_of_nf_tables_are_held_until_each_is_ready() -> Result<()> {
+    assert_released("mesh-nft", [kuma, consul, linkerd].map(|mesh| mesh(Rules::NfTables)), false)
 }
 
 /// Kubernetes starts the application after the probe has succeeded.
 pub(crate) fn linkerds_native_sidecar_is_ready_before_anything_is_held() -> Result<()> {
-    let mut mesh = linkerd();
+    let mut mesh = linkerd(Rules::IpTables);
     mesh.proxy = mesh.proxy.field("startupProbe", http_probe("/ready", "linkerd-admin"));
-    assert_released("mesh-linkerd-native", mesh, true)
+    assert_released("mesh-linkerd-native", [mesh], true)
 }
 
 pub(crate) fn daprs_pod_is_held_on_loopback_until_it_answers_204() -> Result<()> {
-    assert_released("mesh-dapr", dapr(), false)
+    assert_released("mesh-dapr", [dapr()], false)
 }

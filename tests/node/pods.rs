@@ -38,6 +38,11 @@ impl<'a> Namespace<'a> {
         Ok(Self { cluster, name })
     }
 
+    /// Namespace and name of a pod here, as conngate has them.
+    pub(crate) fn path(&self, pod: &str) -> String {
+        format!("{}/{pod}", self.name)
+    }
+
     /// A pod here, to be written on.
     pub(crate) fn pod(&self, name: &str) -> Pod {
         Pod::new(self.name, name)

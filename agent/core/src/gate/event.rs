@@ -84,7 +84,7 @@ pub enum Event {
         gate: CgroupId,
     },
     /// One of the workload's containers starts while its others go on. A gate that timed out is closed and asked again: what
-    /// starts now is held as what started first was.
+    /// starts now is held as what started first was. So is one that opened for a listener, who may be gone.
     Restarted {
         /// Whose.
         gate: CgroupId,

@@ -199,9 +199,10 @@ impl Gate {
         }
     }
 
-    /// One of the workload's containers starts.
+    /// One of the workload's containers starts. Who listened before it did may have been an init container that tried the redirect.
     pub(super) fn restarted(&mut self, effects: &mut Effects) {
-        if matches!(self.phase, Phase::Open { reason: Reason::Timeout, .. }) && !self.terminating {
+        let is_doubtful = matches!(self.phase, Phase::Open { reason: Reason::Timeout | Reason::Listening, .. });
+        if is_doubtful && !self.terminating {
             self.close(false, effects);
         }
     }

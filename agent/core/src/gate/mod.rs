@@ -9,8 +9,8 @@
 //! Invariants:
 //! - An effect states what should be, in the order in which it should become so; carrying one out twice does no harm.
 //! - A gate stays open, unless it opened for a ready proxy that listens no longer (`regate`), its workload had declined and
-//!   asks after all or begins anew, or one of the workload's containers starts after a timeout; that of a workload that is
-//!   being deleted stays open in any case.
+//!   asks after all or begins anew, or one of the workload's containers starts after a timeout or after it opened for a
+//!   listener; that of a workload that is being deleted stays open in any case.
 //! - No SYN is replayed before its gate is written open: it would be dropped again. None is after its gate was closed
 //!   again, or after its connection was reset.
 //! - No connection is reset after its gate is open.

@@ -110,8 +110,8 @@ impl Node {
         if self.gates.gate(gate).is_some_and(|gate| gate.reason() == Reason::Timeout) {
             let changes = self.pods.let_pass(gate);
             self.change(changes);
-            self.event(Event::Restarted { gate });
         }
+        self.event(Event::Restarted { gate });
     }
 
     pub(super) fn mode(&self, gate: CgroupId) -> Option<Mode> {

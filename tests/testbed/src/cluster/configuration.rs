@@ -2,13 +2,13 @@
 //!
 //! Knows nothing of processes. JSON is written where YAML is read: it is YAML too.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    build::images::PAUSE,
+    build::{go, images::PAUSE},
     keys::{self, USERS, User},
     node::network::NODE_V4,
     place::Place,
@@ -27,6 +27,12 @@ pub const STATIC_PODS: &str = "/etc/kubernetes/manifests";
 /// Of an administrator, inside the node.
 pub(super) const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
+/// The runtime whose pods' redirect is made by istio-cni, chained behind the other plug-ins.
+const ISTIO_CNI: &str = "istio-cni";
+
+/// Debian's CNI plug-ins.
+const PLUGINS: &str = "/usr/lib/cni";
+
 /// Writes all files of the node at `place`.
 pub(super) fn write(place: &Place) -> Result<()> {
     let kubernetes = place.etc().join("kubernetes");
@@ -40,7 +46,26 @@ pub(super) fn write(place: &Place) -> Result<()> {
     save(&kubernetes.join("resolv.conf"), &format!("nameserver {NODE_V4}\n"))?;
     save(&kubernetes.join("Corefile"), COREFILE)?;
     save(&place.etc().join("containerd/config.toml"), &containerd())?;
-    save(&place.etc().join("cni/net.d/00-conngate.conflist"), &cni().to_string())
+    let cni = place.etc().join("cni");
+    save(&cni.join("net.d/00-conngate.conflist"), &self::cni(&[]).to_string())?;
+    save(&cni.join(ISTIO_CNI).join("00-conngate.conflist"), &self::cni(&[istio_cni()]).to_string())?;
+    save(&cni.join(ISTIO_CNI).join("istio-cni-kubeconfig"), &kubeconfig(USERS[0]).to_string())?;
+    plugins(&cni.join("bin"))
+}
+
+/// Debian's plug-ins, and istio-cni where it is built.
+fn plugins(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let debian = fs::read_dir(PLUGINS).with_context(|| format!("cannot list {PLUGINS}"))?;
+    let paths = debian.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;
+    for path in paths.into_iter().chain([go::program(ISTIO_CNI)?]) {
+        let name = path.file_name().context("a plug-in has a name")?;
+        let link = directory.join(name);
+        // Of an earlier cluster.
+        let _ = fs::remove_file(&link);
+        symlink(&path, link).with_context(|| format!("cannot link {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn save(path: &Path, content: &str) -> Result<()> {
@@ -100,14 +125,21 @@ fn containerd() -> String {
   sandbox_image = "{PAUSE}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "/etc/cni/bin"
     conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{ISTIO_CNI}]
+    runtime_type = "io.containerd.runc.v2"
+    cni_conf_dir = "/etc/cni/{ISTIO_CNI}"
+    cni_max_conf_num = 1
 "#
     )
 }
 
-fn cni() -> Value {
-    json!({
+/// The pods' network; `chained` plug-ins come last.
+fn cni(chained: &[Value]) -> Value {
+    let mut cni = json!({
         "cniVersion": "1.0.0",
         "name": "pods",
         "plugins": [
@@ -120,7 +152,17 @@ fn cni() -> Value {
             },
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
-    })
+    });
+    if let Some(plugins) = cni["plugins"].as_array_mut() {
+        plugins.extend_from_slice(chained);
+    }
+    cni
+}
+
+/// Of a sidecar mesh alone. Its kubeconfig is beside its configuration.
+fn istio_cni() -> Value {
+    let directory = format!("/etc/cni/{ISTIO_CNI}");
+    json!({ "type": ISTIO_CNI, "cni_agent_run_dir": directory, "exclude_namespaces": [] })
 }
 
 /// The cluster's names, and one for the world outside.

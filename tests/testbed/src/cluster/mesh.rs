@@ -17,11 +17,13 @@ const NAMESPACE: &str = "istio-system";
 
 /// Without telemetry and the two environment variables, istiod configures nothing that an Envoy without Istio's own
 /// filters would refuse. The node is small: one istiod, and requests that leave room for pods.
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 10] = [
     "profile=minimal",
     "values.telemetry.enabled=false",
     "values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE=false",
     "values.pilot.env.PILOT_ENABLE_ALPN_FILTER=false",
+    // For pods with addresses of both families only.
+    "values.pilot.env.ISTIO_DUAL_STACK=true",
     "values.pilot.autoscaleEnabled=false",
     "values.pilot.resources.requests.cpu=10m",
     "values.pilot.resources.requests.memory=128Mi",

@@ -284,7 +284,16 @@ fn renewed_closes_whatever_it_was_open_for_and_what_was_known_of_its_proxy_is_fo
 }
 
 #[test]
-fn restarted_closes_only_a_gate_that_timed_out_and_its_clock_begins_anew() {
+fn restarted_closes_a_gate_that_opened_for_a_listener_and_asks() {
+    let mut table = idle(Policy { mode: Mode::Retry, ..POLICY });
+    handle(&mut table, ms(1), LISTENER);
+    let effects = handle(&mut table, ms(2), Event::Restarted { gate: GATE });
+    assert_eq!(effects, [write(GateState::Holding, Reason::NoListener), SCAN]);
+    assert_eq!(handle(&mut table, ms(3), LISTENER)[0], write(GateState::Open, Reason::Listening));
+}
+
+#[test]
+fn restarted_closes_no_gate_that_is_ready_but_one_that_timed_out_and_its_clock_begins_anew() {
     let restarted = Event::Restarted { gate: GATE };
     let mut ready = idle(POLICY);
     handle(&mut ready, ms(1), READY);

@@ -328,7 +328,9 @@ impl Life {
                     Some(Event::Enrolled { .. }) if declined && !terminating => Some(Phase::Closed { again: false }),
                     Some(Event::Resumed { reason, .. }) if declined && !terminating => Some(Phase::Open(reason)),
                     Some(Event::Renewed { .. }) if !declined && !terminating => Some(Phase::Closed { again: false }),
-                    Some(Event::Restarted { .. }) if reason == Reason::Timeout && !terminating => {
+                    Some(Event::Restarted { .. })
+                        if [Reason::Timeout, Reason::Listening].contains(&reason) && !terminating =>
+                    {
                         Some(Phase::Closed { again: false })
                     }
                     Some(Event::Silent { .. }) if ready && !terminating => {

@@ -38,6 +38,7 @@ const HELM: Programs =
 const ISTIO: Programs = Programs {
     module: ADDONS,
     packages: &[
+        "istio.io/istio/cni/cmd/istio-cni",
         "istio.io/istio/istioctl/cmd/istioctl",
         "istio.io/istio/pilot/cmd/pilot-agent",
         "istio.io/istio/pilot/cmd/pilot-discovery",

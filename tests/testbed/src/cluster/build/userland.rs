@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Beyond the essential ones. catatonit is the pause container's process.
-const PACKAGES: &str = "ca-certificates,catatonit,curl,iproute2,iptables,python3-minimal";
+const PACKAGES: &str = "ca-certificates,catatonit,curl,iproute2,iptables,nftables,python3-minimal";
 
 /// The tar, made if need be, and the digest of what it was made from.
 pub(super) fn build() -> Result<(PathBuf, Digest)> {
