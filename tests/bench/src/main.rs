@@ -1,5 +1,5 @@
 //! The benchmarks: what a hold costs at its end (`release`), what conngate costs where nothing is held (`idle`), the node agent
-//! with as many pods as a node has (`node`), and beside a hostile pod (`fairness`).
+//! with as many pods as a node has (`node`), and beside a hostile pod (`fairness`), and many agents against one API server (`scale`).
 //!
 //! Knows nothing of what is measured. `cargo xtask bench` builds it for release, with everything that it measures.
 
@@ -10,6 +10,7 @@ mod machine;
 mod node;
 mod release;
 mod report;
+mod scale;
 mod statistics;
 
 use anyhow::{Result, bail};
@@ -24,6 +25,7 @@ enum Benchmark {
     Idle(idle::Options),
     Node(node::Options),
     Fairness(fairness::Options),
+    Scale(scale::Options),
     /// The load of `idle`, on its stdin's order
     #[command(hide = true)]
     Load,
@@ -44,6 +46,7 @@ fn main() -> Result<()> {
         Benchmark::Idle(options) => idle::run(&options),
         Benchmark::Node(options) => node::run(&options),
         Benchmark::Fairness(options) => fairness::run(&options),
+        Benchmark::Scale(options) => scale::run(&options),
         Benchmark::Load => idle::load::serve(),
         Benchmark::Proxy => node::proxy::serve(),
     }
