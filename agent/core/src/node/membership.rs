@@ -73,10 +73,11 @@ impl Node {
     /// The pod's cgroup is gone.
     pub(super) fn retire(&mut self, gate: CgroupId) {
         self.inherited.remove(&gate);
-        // What waits for a reset is told now: of a gate that is gone nothing is.
+        // Of a gate that is gone nothing is told: what waits for a reset is told now, and no query's time comes any more.
         while self.resetting.contains_key(&gate) {
             self.was_reset(gate);
         }
+        self.queries.forget(gate);
         let closed = self.closed(gate).map(|gate| (gate.reason(), gate.held()));
         self.tell(gate, What::Gone(closed));
         self.unclassified.gone(gate);
