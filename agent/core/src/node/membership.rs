@@ -73,8 +73,10 @@ impl Node {
     /// The pod's cgroup is gone.
     pub(super) fn retire(&mut self, gate: CgroupId) {
         self.inherited.remove(&gate);
-        // Of a gate that is gone nothing is told: what waits for a reset is told now, and no query's time comes any more.
-        while self.resetting.contains_key(&gate) {
+        // Of a gate that is gone nothing is told: what waits for a reset is told now, and no query's time comes any more. Nor does it close
+        // again for a container that has started meanwhile.
+        while let Some(resetting) = self.resetting.get_mut(&gate) {
+            resetting.restarted = false;
             self.was_reset(gate);
         }
         self.queries.forget(gate);
