@@ -265,8 +265,11 @@ impl Queries {
         true
     }
 
-    /// Gives the socket's queries away, which nobody holds.
+    /// Gives the socket's queries away; those that a gate holds stay its own.
     pub fn take(&mut self, socket: SocketCookie) -> Vec<Arc<Datagram>> {
+        if self.sockets.get(&socket).is_some_and(|held| held.phase != Phase::Kept) {
+            return Vec::new();
+        }
         self.remove(socket).into_iter().flat_map(|socket| socket.queries).map(|query| query.datagram).collect()
     }
 

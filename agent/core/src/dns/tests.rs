@@ -185,7 +185,6 @@ fn flood_of_one_pod_fills_its_own_share_and_what_it_took_is_given_back() {
     other.record.header.gate = CgroupId(9);
     other.record.header.socket = SocketCookie(u64::MAX);
     queries.keep(ms(0), other);
-    assert!(queries.hold(SocketCookie(u64::MAX), true));
     assert_eq!(queries.take(SocketCookie(u64::MAX)).len(), 1);
     assert_eq!(effects(&mut queries, ms(6000)), [""; 0]);
     assert_eq!((queries.sockets.len(), queries.due.len(), queries.shares.of(GATE)), (0, 0, 0));
@@ -195,6 +194,14 @@ fn flood_of_one_pod_fills_its_own_share_and_what_it_took_is_given_back() {
     assert_eq!(queries.shares.of(GATE), MOST);
     queries.forget(GATE);
     assert!(queries.sockets.is_empty() && queries.due.is_empty());
+}
+
+#[test]
+fn queries_that_a_gate_holds_are_not_given_away() {
+    let mut queries = Queries::default();
+    queries.keep(ms(0), query(SOCKET, ms(0), 1, 1));
+    assert!(queries.hold(SOCKET, true));
+    assert!(queries.take(SOCKET).is_empty() && queries.holds(SOCKET));
 }
 
 #[test]
