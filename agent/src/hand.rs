@@ -128,8 +128,10 @@ impl<J, A> Turns<J, A> {
     }
 
     fn answer(&self, answer: Option<A>) {
-        // Where nobody wants to know any more, the asking side is gone, and the next turn says so.
-        answer.map(|answer| self.answers.send(answer).ok());
+        if let Some(answer) = answer {
+            // Nobody wants to know any more: the asking side is gone, and the next turn says so.
+            let _ = self.answers.send(answer);
+        }
     }
 
     /// Waits for the next job; `None`: nobody asks any more.

@@ -45,6 +45,7 @@ fn assert_only_the_proxy_opens(mode: &str, waits_for: Reason, opened_by: &str) -
         })?;
         let mut client = app.connect(CAPTURED_V4, &[])?;
         agent.wait_for("connection held", 1)?;
+        let openings = agent.logged("gate opened").len();
         let _envoy_of_another = listening(&its_sidecar, 15053)?;
         // As pilot-agent's, which listens seconds before Envoy does.
         let _dns = listening(world.sidecar, 15053)?;
@@ -53,6 +54,7 @@ fn assert_only_the_proxy_opens(mode: &str, waits_for: Reason, opened_by: &str) -
         let attempts = || kernel.judged(Verdict::Hold(Reason::NoListener));
         let before = attempts()?;
         wait_until(PATIENCE, "two more attempts", || (attempts().ok()? >= before + 2).then_some(()))?;
+        assert_eq!(agent.logged("gate opened").len(), openings);
         assert_eq!(kernel.gate(&world.pod)?, Some((GateState::Holding, waits_for)));
         world.control_plane.release();
         assert_reached(&client.report()?, CAPTURED_V4);

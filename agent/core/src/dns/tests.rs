@@ -184,8 +184,11 @@ fn flood_of_one_pod_fills_its_own_share_and_what_it_took_is_given_back() {
     let mut other = query(SOCKET, ms(0), 1, 1);
     other.record.header.gate = CgroupId(9);
     other.record.header.socket = SocketCookie(u64::MAX);
-    queries.keep(ms(0), other);
+    queries.keep(ms(0), other.clone());
     assert_eq!(queries.take(SocketCookie(u64::MAX)).len(), 1);
+    queries.keep(ms(0), other);
+    assert!(queries.hold(SocketCookie(u64::MAX), true));
+    queries.forget(CgroupId(9));
     assert_eq!(effects(&mut queries, ms(6000)), [""; 0]);
     assert_eq!((queries.sockets.len(), queries.due.len(), queries.shares.of(GATE)), (0, 0, 0));
     for id in 0..=255 {

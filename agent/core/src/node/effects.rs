@@ -146,7 +146,6 @@ impl Node {
     pub(super) fn forget(&mut self, gate: CgroupId) {
         self.workloads.remove(&gate);
         self.probes.forget(gate);
-        self.queries.forget(gate);
         self.closed.remove(&gate);
         self.holding.remove(&gate);
         self.unwritten_gates.remove(&gate);
