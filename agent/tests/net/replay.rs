@@ -200,7 +200,7 @@ fn queue_that_lets_nothing_out_ends_the_replay_and_waits_for_nobody() {
     let destination = "10.99.0.5:80".parse().unwrap();
     let client = pod.connect_held(pod.tcp(destination), destination);
     let packet = syn::rebuild(&capture.park(&client, destination), now()).unwrap();
-    pod.run("tc qdisc add dev lo root tbf rate 8bit burst 1600 limit 100000000");
+    pod.run("tc qdisc add dev lo root tbf rate 8kbit burst 1600 limit 100000000");
     let replayer = Replayer::open(worker(), &pod.netns, ROOT).unwrap();
     let sent = replayer.send(&vec![packet; 1000], later()).unwrap();
     assert!((1..1000).contains(&sent), "the kernel's queue takes some of them: {sent}");

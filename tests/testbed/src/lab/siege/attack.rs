@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attack {
-    /// 1,000 SYNs to be replayed into a loopback that lets out a byte a second.
+    /// 1,000 SYNs to be replayed into a loopback that lets out a kilobyte a second.
     Tbf,
     /// … that keeps every packet for minutes.
     Netem,

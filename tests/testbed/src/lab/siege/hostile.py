@@ -144,7 +144,7 @@ def flood():
 
 
 ATTACKS = {
-    "tbf": lambda: queue(*"tbf rate 8bit burst 1600 limit 100000000".split()),
+    "tbf": lambda: queue(*"tbf rate 8kbit burst 1600 limit 100000000".split()),
     "netem": lambda: queue(*"netem delay 200s limit 100000".split()),
     "nft": lambda: rules("iptables-nft-restore"),
     "iptables": lambda: rules("iptables-legacy-restore"),
