@@ -7,6 +7,7 @@ use std::{
     mem::offset_of,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    time::Duration,
 };
 
 use aya::{
@@ -19,12 +20,20 @@ use conngate_common::{
     record::{DATAGRAM_LEN, EndedRecord, ListeningRecord, ParkedRecord, RecordHeader, RecordKind},
 };
 use conngate_core::dns::Datagram;
-use tokio::io::unix::AsyncFd;
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Instant, sleep_until},
+};
 
 use super::maps::{MapAccessError, take};
 
 /// Records that make one turn of the loop, between two looks at the heartbeat and at who else waits.
 const AT_ONCE: usize = 256;
+
+/// Records that are read one by one within a [`MOMENT`] before the rest of it is waited for. The kernel wakes a reader that
+/// keeps up once for each record (an interrupt to itself, and often one to another processor), and one that lags not at all.
+const ONE_BY_ONE: usize = 32;
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -100,8 +109,8 @@ impl Ring {
     /// When the event loop refuses the descriptor.
     pub fn listen(self) -> io::Result<Records> {
         // SAFETY: the descriptor is the map's own, which lives inside the value and never changes.
-        let registered = unsafe { AsyncFd::register(self) };
-        Ok(Records(registered?))
+        let ring = unsafe { AsyncFd::register(self) }?;
+        Ok(Records { ring, since: Instant::now(), read: 0 })
     }
 }
 
@@ -118,7 +127,12 @@ impl AsFd for Ring {
 }
 
 /// The ring buffer, awaited.
-pub struct Records(AsyncFd<Ring>);
+pub struct Records {
+    ring: AsyncFd<Ring>,
+    /// When a moment began, and how many records it brought.
+    since: Instant,
+    read: usize,
+}
 
 impl Records {
     /// Appends the records that are there to `batch`, at most [`AT_ONCE`], waiting for the first.
@@ -127,7 +141,13 @@ impl Records {
     /// When the event loop fails.
     pub async fn next(&mut self, batch: &mut Vec<KernelRecord>) -> io::Result<()> {
         while batch.is_empty() {
-            let mut ready = self.0.readable_mut().await?;
+            if self.read >= ONE_BY_ONE {
+                sleep_until(self.since + MOMENT).await;
+            }
+            if self.since.elapsed() >= MOMENT {
+                (self.since, self.read) = (Instant::now(), 0);
+            }
+            let mut ready = self.ring.readable_mut().await?;
             let ring = &mut ready.get_inner_mut().0;
             while batch.len() < AT_ONCE
                 && let Some(item) = ring.next()
@@ -140,6 +160,7 @@ impl Records {
             // More may be there: what serves others comes first.
             if batch.len() < AT_ONCE {
                 ready.clear_ready();
+                self.read += batch.len();
             }
         }
         Ok(())

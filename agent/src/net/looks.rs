@@ -76,7 +76,7 @@ impl Looks {
     }
 
     fn ask(&self, question: Question) {
-        let undone = unseen(&question, "too many of its containers are looked at");
+        let undone = unseen(&question, "too many of its containers are looked at, or the look failed");
         self.0.ask(question.gate, question, Some(undone));
     }
 }

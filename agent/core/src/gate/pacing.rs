@@ -7,7 +7,10 @@
 //! - The others wait in their order, and every one of them is sent unless it ends first.
 //! - A socket that ended or was given up is not sent again; without any answer all are given up in the end.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 use conngate_common::id::{MonoTime, SocketCookie};
 
@@ -20,6 +23,9 @@ pub const WINDOW: usize = 2048;
 /// How often an unanswered SYN is sent again, 1.6 s in all, before it is left to the kernel's own timer: by then the
 /// kernel has tried about three times itself.
 pub(super) const RESENDS: u32 = 8;
+
+/// What sending a SYN may take, with the handshake that it does: nobody answers what has not gone out.
+pub(super) const SENDING: Duration = Duration::from_micros(50);
 
 /// The parked SYNs of one open gate.
 #[derive(Debug)]
@@ -73,32 +79,36 @@ impl Pacer {
         }
     }
 
-    /// Everything that can go at `now`: the repetitions that are due, then the queue as far as the window is free.
+    /// Everything that can go at `now`: the repetitions that are due, then the queue as far as the window is free. Of a long
+    /// queue half a window or nothing: a batch for each answer would cost more than what is in it.
     pub(super) fn pump(&mut self, now: MonoTime) -> Batch {
         let mut batch = Batch::default();
+        let gone = after(now, SENDING * u32::try_from(self.places.len().min(self.window)).unwrap_or(u32::MAX));
         while let Some(first) = self.outstanding.first_entry()
             && first.key().0 <= now
         {
             let ((_, socket), resends) = first.remove_entry();
             if resends < RESENDS {
                 batch.replay.push(socket);
-                self.sent(now, socket, resends + 1);
+                self.sent(gone, socket, resends + 1);
             } else {
                 batch.given_up.push(socket);
                 self.places.remove(&socket);
             }
         }
-        while self.outstanding.len() < self.window
-            && let Some((_, socket)) = self.queue.pop_first()
-        {
-            batch.replay.push(socket);
-            self.sent(now, socket, 0);
+        let free = self.window.saturating_sub(self.outstanding.len());
+        if free >= self.queue.len() || 2 * free >= self.window {
+            for _ in 0..free {
+                let Some((_, socket)) = self.queue.pop_first() else { break };
+                batch.replay.push(socket);
+                self.sent(gone, socket, 0);
+            }
         }
         batch
     }
 
-    fn sent(&mut self, now: MonoTime, socket: SocketCookie, resends: u32) {
-        let due = after(now, REPLAY.delay(resends));
+    fn sent(&mut self, gone: MonoTime, socket: SocketCookie, resends: u32) {
+        let due = after(gone, REPLAY.delay(resends));
         self.places.insert(socket, Place::Sent { due });
         self.outstanding.insert((due, socket), resends);
     }

@@ -75,11 +75,12 @@ pub(super) fn measure(options: &Options) -> Result<Vec<Repetition>> {
 fn held_at_once(stage: &Stage, sidecar: &Cgroup, observer: &mut Observer, count: usize) -> Result<Repetition> {
     let scope = Cgroup::new()?;
     let prepare = |pod: &Pod| {
+        let others = sockets(pod);
         let mut conngate = pod.command(gated::binary()?);
         conngate.arg("run").arg("--").arg(client::binary()?).args(flags(count)).stderr(Stdio::piped());
         scope.join(&mut conngate)?;
         let client = Client::start(conngate)?;
-        wait_until(PATIENCE, "every SYN was sent", || (sockets(pod) >= count).then_some(()))?;
+        wait_until(PATIENCE, "every SYN was sent", || (sockets(pod) >= others + count).then_some(()))?;
         Ok(client)
     };
     stage.run(sidecar, observer, None, prepare, |mut client, seen| {

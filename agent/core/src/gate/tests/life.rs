@@ -57,7 +57,7 @@ fn declined_open_gate_changes_its_reason_and_goes_on_replaying() {
     handle(&mut table, ms(1), parked(1, ms(1)));
     handle(&mut table, ms(1), READY);
     assert_eq!(handle(&mut table, ms(2), DECLINED), [write(GateState::NotEnrolled, Reason::NotEnrolled)]);
-    assert_eq!(tick(&mut table, ms(11)), [replay(&[1])]);
+    assert_eq!(tick(&mut table, ms(12)), [replay(&[1])]);
 }
 
 #[test]

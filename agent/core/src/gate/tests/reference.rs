@@ -12,7 +12,10 @@ use conngate_common::{
     reason::Reason,
 };
 
-use super::super::{Answer, Event, OnTimeout, Policy, Readiness, Summary, pacing::RESENDS};
+use super::super::{
+    Answer, Event, OnTimeout, Policy, Readiness, Summary,
+    pacing::{RESENDS, SENDING},
+};
 use crate::backoff::{IDLE_PROBE, PROBE, REPLAY, after};
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +68,7 @@ struct Question {
     answered: Option<usize>,
 }
 
-/// One parked SYN of an open gate, and when it was sent.
+/// One parked SYN of an open gate, and by when it was sent.
 struct Line {
     socket: SocketCookie,
     sends: Vec<MonoTime>,
@@ -443,15 +446,18 @@ impl Life {
                 _ => {}
             }
             let now = self.inputs[i].0;
+            let gone = after(now, SENDING * count(lines.len().min(window)));
             let is_due = |line: &Line| line.due().is_some_and(|due| due <= now);
             lines.retain(|line| !(is_due(line) && count(line.sends.len()) > RESENDS));
             for line in lines.iter_mut().filter(|line| is_due(line)) {
-                line.sends.push(now);
+                line.sends.push(gone);
                 replayed.insert(line.socket);
             }
             let free = window.saturating_sub(lines.iter().filter(|line| !line.sends.is_empty()).count());
-            for line in lines.iter_mut().filter(|line| line.sends.is_empty()).take(free) {
-                line.sends.push(now);
+            let unsent = lines.iter().filter(|line| line.sends.is_empty()).count();
+            let may = if free >= unsent || 2 * free >= window { free } else { 0 };
+            for line in lines.iter_mut().filter(|line| line.sends.is_empty()).take(may) {
+                line.sends.push(gone);
                 replayed.insert(line.socket);
             }
         }
