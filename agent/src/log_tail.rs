@@ -1,35 +1,54 @@
-//! The last of the log, kept for whoever asks (`bugreport`): where a container's log is cannot be seen from inside.
+//! Where the log goes: to stderr, and into a memory of the last of it for whoever asks (`bugreport`), because where a
+//! container's log is cannot be seen from inside.
 //!
 //! Knows nothing of what is said. Of a log that is longer than there is room for, the beginning is forgotten, line by line.
 
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Bytes of it that are kept: some 2,000 lines.
 const ROOM: usize = 256 << 10;
 
+/// Lines that wait for stderr.
+const WAITING: usize = 8_192;
+
 static LAST: Mutex<Lines> = Mutex::new(Lines::new(ROOM));
 
-/// Writes to stderr, and keeps the last of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Log;
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-impl Write for Log {
+/// stderr behind a thread that alone waits for it: whoever reads the log, or does not, stops nobody who writes. Lines for which
+/// there is no room are dropped. With the guard the thread ends, after what it has.
+pub fn unhurried_stderr() -> (NonBlocking, WorkerGuard) {
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log");
+    let (stderr, guard) = builder.finish(io::stderr());
+    DROPPED.get_or_init(|| stderr.error_counter());
+    (stderr, guard)
+}
+
+/// How many lines were dropped.
+#[must_use]
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// Keeps the last of what is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail;
+
+impl Write for Tail {
     fn write(&mut self, said: &[u8]) -> io::Result<usize> {
         // Whole lines: tracing formats one before it writes it.
-        self.write_all(said).map(|()| said.len())
-    }
-
-    fn write_all(&mut self, said: &[u8]) -> io::Result<()> {
         lines().keep(said);
-        io::stderr().write_all(said)
+        Ok(said.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     #[cfg(target_env = "gnu")]
     return_large_buffers();
     let cli = Cli::parse();
-    log::begin(&cli.verb);
+    let _written = log::begin(&cli.verb);
     cli.execute().into()
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use conngate_common::{counter::Counter, gate::GateState, reason::Reason, verdict::Verdict};
 use conngate_testbed::{
-    lab::{Agent, Qos, agent::uninstall, wait_until},
+    lab::{Agent, Qos, agent::uninstall, upstream::raise_file_limit, wait_until},
     report::{Connection, Summary},
 };
 
@@ -200,5 +200,28 @@ fn agent_restarted_gates_that_were_open_stay_open() -> Result<()> {
         assert_eq!(kernel.counted(Counter::Held)?, held);
         assert!(agent.logged("gate opened").is_empty());
         Ok(())
+    })
+}
+
+#[test]
+fn agent_log_that_nobody_reads_stops_nothing() -> Result<()> {
+    // Each connection is a line, and there are more than may wait for a reader.
+    const LINES: &str = "9000";
+    initializing(Qos::Burstable, |world| {
+        raise_file_limit()?;
+        world.pod.tell()?;
+        let agent = Agent::start(world.node, &[])?;
+        let (app, worker) = (world.pod.container("app")?, world.pod.container("worker")?);
+        agent.unread(|| {
+            let crowd = worker.connect(CAPTURED_V4, &["--count", LINES, "--threads", "2"])?;
+            wait_until(PATIENCE, "lines are dropped", || {
+                (agent.metric("conngate_log_lines_dropped_total").ok()? > 0.0).then_some(())
+            })?;
+            let mut client = app.connect(CAPTURED_V4, &[])?;
+            drop(crowd);
+            world.control_plane.release();
+            assert_reached(&client.report()?, CAPTURED_V4);
+            Ok(())
+        })
     })
 }

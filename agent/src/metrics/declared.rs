@@ -141,6 +141,8 @@ metrics! {
         KUBERNETES_EVENTS: Counter "conngate_kubernetes_events_total" {
             "result": "`sent`, `dropped` (a repetition, too many, or rejected by the API server)"
         } "Kubernetes Events on pods, by result.";
+        LOG_LINES_DROPPED: Counter "conngate_log_lines_dropped_total" {}
+            "Lines of the agent's log that were dropped because nobody read the log fast enough.";
         BUILD_INFO: Gauge "conngate_build_info" { "version": "of the agent", "abi": "of its programs and maps" }
             "Always 1.";
     }

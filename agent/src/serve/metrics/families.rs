@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bpf::counters::Counted,
-    clock,
+    clock, log_tail,
     metrics::declared::{self, Kind, Metric},
     serve::conditions::{Condition, Conditions},
 };
@@ -29,6 +29,7 @@ pub(super) fn of_agent(recorded: &Recorded, conditions: &Conditions) -> Vec<Metr
     let age = recorded.heartbeat_age(clock::now()).map(|age| (Vec::<&str>::new(), age.as_secs_f64()));
     vec![
         family(&declared::HEARTBEAT_AGE, age),
+        one(&declared::LOG_LINES_DROPPED, float(log_tail::dropped())),
         family(&declared::BUILD_INFO, [(vec![env!("CARGO_PKG_VERSION"), &abi], 1.0)]),
         family(
             &declared::CONDITION_MET,

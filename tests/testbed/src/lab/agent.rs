@@ -91,6 +91,12 @@ impl Agent {
         Ok(Self { process, log, address, socket: node.socket() })
     }
 
+    /// Does `work` while nobody reads the log, whose pipe is soon full.
+    pub fn unread<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _held = self.log.lock();
+        work()
+    }
+
     /// The process.
     #[must_use]
     pub fn pid(&self) -> Pid {
