@@ -26,7 +26,7 @@ use crate::{
 const CONSTANT: [&str; 4] =
     ["conngate_build_info", "conngate_map_capacity", "process_max_fds", "process_start_time_seconds"];
 
-/// Moved by tests of their own: `metrics::…` of the node tests, which have an API server, and
+/// Moved by tests of their own: `operate::…` of the node tests, which have an API server, and
 /// `agent_log_that_nobody_reads_stops_nothing`.
 const ELSEWHERE: [&str; 2] = ["conngate_kubernetes_events_total", "conngate_log_lines_dropped_total"];
 
