@@ -46,13 +46,13 @@ pub fn begin(verb: &Verb) -> Option<WorkerGuard> {
     };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
     let colours = io::stderr().is_terminal();
-    let (stderr, guard) = if let Verb::Agent(_) = verb {
+    let (writer, guard) = if let Verb::Agent(_) = verb {
         let (stderr, guard) = log_tail::unhurried_stderr();
-        (BoxMakeWriter::new(stderr), Some(guard))
+        (BoxMakeWriter::new(stderr.and(|| Tail)), Some(guard))
     } else {
         (BoxMakeWriter::new(io::stderr), None)
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr.and(|| Tail));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

@@ -98,8 +98,9 @@ impl Pacer {
         }
         let free = self.window.saturating_sub(self.outstanding.len());
         if free >= self.queue.len() || 2 * free >= self.window {
-            for _ in 0..free {
-                let Some((_, socket)) = self.queue.pop_first() else { break };
+            while self.outstanding.len() < self.window
+                && let Some((_, socket)) = self.queue.pop_first()
+            {
                 batch.replay.push(socket);
                 self.sent(gone, socket, 0);
             }

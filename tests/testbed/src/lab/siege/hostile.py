@@ -48,7 +48,7 @@ def sleepers(count):
 
 
 def queue(*discipline):
-    """A loopback that lets nothing out."""
+    """A loopback that lets next to nothing out."""
     apart()
     done = subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", *discipline], stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
